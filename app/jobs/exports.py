@@ -58,7 +58,8 @@ def _check_format(facts: Mapping[str, Any], wanted: str) -> None:
     if of_tokens and wanted != "onnx":
         raise Conflict(
             "tagging_undefined",
-            f"`{wanted}` is not made of networks that answer for each token: export the model as `onnx`",
+            f"`{wanted}` of a network that answers for each token is made where it is trained: export the model as "
+            '`onnx`, or train it with `"exports": ["int8"]`',
         )
     if wanted == "fp16" and any(each.get("tokens") for each in facts["inputs"].values()):
         raise Conflict(

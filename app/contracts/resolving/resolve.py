@@ -22,6 +22,7 @@ from app.contracts.resolving.distillation.classes import (
     taught_output,
     with_classes,
 )
+from app.contracts.resolving.distillation.embeddings import check_embedding
 from app.contracts.resolving.distillation.features import check_layers
 from app.contracts.resolving.distillation.methods import check_store
 from app.contracts.resolving.distillation.mutual import check_mutual, fitted_peers
@@ -46,7 +47,7 @@ from app.contracts.resolving.students.measured import Trunks, with_measured
 from app.contracts.resolving.students.pretrained import check_start
 from app.contracts.resolving.students.starts import by_posted_field, with_start
 from app.contracts.resolving.students.students import fitted
-from app.contracts.resolving.students.texts import check_formats
+from app.contracts.resolving.students.texts import check_formats, encoding_of
 from app.contracts.resolving.students.tuning import check_tuning
 from app.contracts.resolving.supervision import check_selection, supervised_tasks, supervised_training
 from app.contracts.resolving.tagging import check_alone, check_tagging
@@ -138,6 +139,7 @@ def _resolve_training(
         check_row_weights(spec, dataset, findings)
         check_tuning(spec, findings)
         check_formats(spec, findings)
+        check_embedding(spec, dataset, models, findings)
         spec = _with_recipe(spec, dataset, models, threads, findings)
     if isinstance(spec, MultitaskJob):
         check_balancing(spec, findings)
@@ -335,7 +337,8 @@ def _features(
     """Check the layers that a task's terms name, once the student is known."""
     if teachers and distillation and student.is_described and not findings.problems:
         known = [facts_of_teacher(ref, dataset, models) for ref in teachers]
-        check_layers(distillation, known, [ref.output for ref in teachers], student, task, findings, pointer)
+        outputs, own = [ref.output for ref in teachers], encoding_of(student, dataset, models)
+        check_layers(distillation, known, outputs, student, task, findings, pointer, own)
 
 
 def _init(

@@ -36,10 +36,8 @@ def check_tagging(
     if spec.training.row_weights is not None:
         refuse("/training/row_weights", "weights are those of rows, and tokens have none: leave `row_weights` out")
     if spec.quantization is not None:
-        refuse("/quantization", "files of 8 bits are not made of networks that answer for tokens: leave it out")
-    rounded = [each for each in spec.exports if each != "onnx"]
-    if rounded:
-        refuse("/exports", f"`{rounded[0]}` is not made of networks that answer for tokens: use `onnx`")
+        detail = "training with rounded weights is not there for networks that answer for tokens: leave it out, and "
+        refuse("/quantization", f'{detail}`"exports": ["int8"]` quantizes the file after training')
     for pointer, _ in searches(spec.model_dump(mode="json")):
         refuse(pointer, "tasks on labels of tokens have no searches: give a number")
     _check_network(spec, goal, dataset, findings)

@@ -33,6 +33,7 @@ from app.contracts.resources.reference import Reference
 from app.contracts.resources.splits import FractionSplits, Splits
 from app.contracts.resources.tables import CategoryInput, CsvOptions, InputEncoding, Missing
 from app.contracts.specs.architectures import Architecture, of_weights
+from app.contracts.specs.families.embeddings import Embedding
 from app.contracts.specs.families.family import Extra
 
 MAX_INPUTS: Final = 8
@@ -223,6 +224,12 @@ class ModelManifest(Contract):
         description="`zero`: layers whose weight is in the file and whose bias is not have a bias of zeros, as those "
         "made with `bias=False`. Left out, such a file is refused.",
     )
+    embedding: Embedding | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="How a folder of an encoder, with an output of kind `vector`, makes one vector a row; left out "
+        "where `modules.json` of sentence-transformers says it. For huggingface files.",
+    )
     inputs: Annotated[dict[Name, ModelInputSpec], Field(max_length=MAX_INPUTS)] = Field(
         default_factory=dict,
         description="What the model reads, by name of the dataset's input, and the transform of raw rows before the "
@@ -256,6 +263,8 @@ class ModelManifest(Contract):
     def _architecture_fits_format(self) -> Self:
         if self.key is not None and self.format != "state_dict":
             raise ValueError(f"`key` chooses within a state_dict file, this one is {self.format}: leave it out")
+        if self.embedding is not None and self.format != "huggingface":
+            raise ValueError(f"`embedding` is for huggingface folders, this is {self.format}: leave it out")
         if self.format in ("onnx", "huggingface"):
             given = ("architecture", "missing_biases", "ignore")
             surplus = [f"`{name}`" for name in given if getattr(self, name) is not None]

@@ -4,23 +4,22 @@ The ClassVars of a term declare what its method needs and for which targets it i
 augmentations and the engine read them; they are not part of the JSON schema.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from app.contracts.base import Contract, Name, Shape, Weight, coded_error, left_out, tuples
+from app.contracts.specs.families.layer_pairs import LayerName, LayerPair, Rename
 from app.contracts.specs.phases import Phase
 from app.contracts.specs.searches import WeightSearch
 from app.contracts.specs.temperatures import LearnedTemperature, Temperature
 
-LayerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.\-/:]{1,200}$")]
 TaskKind = Literal["class", "token_class", "multilabel", "value", "vector"]
 LayerShapes = Literal["any", "maps", "maps_or_vectors", "tokens", "same_kind", "equal"]
 """Layers that a feature term compares: of any shapes; maps [channels, height, width]; maps, or vectors; [tokens, width]
 with as many tokens; both maps, both vectors, or both tokens of the same number; or of one shape.
 """
-Rename = Callable[[LayerName], LayerName]
 _PHASE = "Part of the training in which the term counts; all of it when left out."
 _DIVISOR = "Divisor of the logits of teacher and student: a number, a schedule, learned, or a search."
 _CHOSEN = "Chosen by the recipe when left out"
@@ -264,17 +263,6 @@ DEFAULT_TERMS: Mapping[TaskKind, SoftTargetTerm] = {
     "vector": MseTerm(method="mse"),
 }
 """The default soft target of a task."""
-
-
-class LayerPair(Contract):
-    """A layer of the teacher, and the layer of the student that is compared with it."""
-
-    teacher_layer: LayerName = Field(description="A layer of the teacher, as `GET /v1/models/{id}/layers` lists it.")
-    student_layer: LayerName = Field(description="A layer of the student, by the names of its family.")
-
-    def with_student_layers(self, rename: Rename) -> Self:
-        """The pair with another name of the student's layer."""
-        return self.model_copy(update={"student_layer": rename(self.student_layer)})
 
 
 class _Feature(Contract):

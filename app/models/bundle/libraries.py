@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from app.contracts.resources.facts import OutputFacts
 from app.contracts.resources.manifests import (
     ClassOutput,
     InputTransform,
@@ -11,6 +12,7 @@ from app.contracts.resources.manifests import (
     OutputSpec,
     TokenClassOutput,
 )
+from app.contracts.specs.families.embeddings import Embedding
 from app.contracts.specs.families.huggingface_configs import positions_key, positions_offset
 from app.contracts.specs.families.library import HuggingFace, Timm, Torchvision
 from app.models.bundle.bundled import BundledModel
@@ -24,6 +26,7 @@ _WITHOUT_BIAS: Final = "score"
 _WITH_TYPES: Final = ["input_ids", "token_type_ids", "attention_mask"]
 _TAGGER: Final = "AutoModelForTokenClassification"
 """What a folder says of a network with a head for each token."""
+_ENCODER: Final = "AutoModel"
 _CLASSES: Final = {"numbers": "AutoModelForImageClassification", "tokens": "AutoModelForSequenceClassification"}
 _WHITE: Final = 255.0
 """The libraries divide pixels of 8 bits by this before they subtract a mean."""
@@ -73,6 +76,8 @@ def huggingface_files(model: BundledModel) -> Mapping[str, bytes] | None:
         return None
     (output,) = model.facts.outputs.values()
     spec = output.spec
+    if network.embedding is not None:
+        return _of_encoder(model, network, network.embedding, output)
     if not _in_own_units(spec):
         return None
     known = spec.classes if isinstance(spec, ClassOutput | TokenClassOutput) else None
@@ -89,6 +94,37 @@ def huggingface_files(model: BundledModel) -> Mapping[str, bytes] | None:
             config["architectures"] = [_TAGGER]
         return _written({"config.json": config, **_tokenizer(model)})
     return _written(_of_images(model, network.input_shape, config))
+
+
+def _of_encoder(
+    model: BundledModel, network: HuggingFace, embedding: Embedding, output: OutputFacts
+) -> Mapping[str, bytes] | None:
+    """Those of a folder that `AutoModel` and sentence-transformers load; None where the vector is not the pooled layer
+    itself, as transformers knows no linear layer behind it.
+    """
+    assert network.measured is not None
+    if output.size != network.measured.features or network.input_shape is None:
+        return None
+    config = {"model_type": network.name, **network.model_dump(mode="json")["config"]}
+    if network.reads == "numbers":
+        return _written(_of_images(model, network.input_shape, config))
+    modes = {"mean": "pooling_mode_mean_tokens", "first": "pooling_mode_cls_token"}
+    kinds = ["Transformer", "Pooling", *(["Normalize"] if embedding.normalize else [])]
+    paths = ["", *(f"{i}_{kind}" for i, kind in enumerate(kinds[1:], start=1))]
+    modules = [
+        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for i, (kind, path) in enumerate(zip(kinds, paths, strict=True))
+    ]
+    pooling = {"word_embedding_dimension": output.size, modes[embedding.pooling]: True}
+    return _written(
+        {
+            "config.json": {**config, **_positions(network)},
+            **_tokenizer(model),
+            "modules.json": modules,
+            "1_Pooling/config.json": {**dict.fromkeys(modes.values(), False), **pooling},
+            "sentence_bert_config.json": {"max_seq_length": network.input_shape[0], "do_lower_case": False},
+        }
+    )
 
 
 def _problem(spec: OutputSpec) -> Mapping[str, str]:
@@ -153,7 +189,7 @@ def _of_images(
     return {"config.json": config, "preprocessor_config.json": processor}
 
 
-def _written(documents: Mapping[str, Mapping[str, Any]]) -> Mapping[str, bytes]:
+def _written(documents: Mapping[str, Any]) -> Mapping[str, bytes]:
     return {
         name: (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
         for name, document in documents.items()
@@ -178,10 +214,14 @@ def loading_lines(model: BundledModel) -> Iterator[str]:
     elif huggingface_files(model) is not None:
         assert isinstance(network, HuggingFace)
         kind = _TAGGER if network.answers == "tokens" else _CLASSES[network.reads]
+        kind = kind if network.embedding is None else _ENCODER
         beside = "tokenizer" if network.reads == "tokens" else "image processor"
         yield f"As a network of transformers, with its {beside}:"
         yield ""
         yield f'    transformers.{kind}.from_pretrained("{HUGGINGFACE_FOLDER}")'
+        if network.embedding is not None:
+            yield ""
+            yield from _pooling_lines(network.embedding)
         yield from _fit_lines(model)
     elif isinstance(network, HuggingFace) and network.measured and network.measured.classifier == _WITHOUT_BIAS:
         yield f"There is no folder for transformers, whose classifier of `{network.name}` lacks the bias of this one."
@@ -191,6 +231,13 @@ def loading_lines(model: BundledModel) -> Iterator[str]:
         arguments = "".join(f", {name}={value}" for name, value in network.measured.arguments.items())
         yield f'    model = torchvision.models.get_model("{network.name}", num_classes={sizes[0]}{arguments})'
         yield '    model.load_state_dict(safetensors.torch.load_file("student.safetensors"))'
+
+
+def _pooling_lines(embedding: Embedding) -> Iterator[str]:
+    """How the last layer of an encoder becomes the answer."""
+    pooled = {"mean": "the mean of `last_hidden_state` over the tokens of a row", "first": "that of the first token"}
+    unit = ", divided by its length" if embedding.normalize else ""
+    yield f"The vector of a row is {pooled[embedding.pooling]}{unit}."
 
 
 def _fit_lines(model: BundledModel) -> Iterator[str]:

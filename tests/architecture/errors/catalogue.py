@@ -77,6 +77,7 @@ REQUESTS: Final[Mapping[str, str]] = {
 UPLOADS: Final[Mapping[str, str]] = {
     "library_changed": "install the version of the library by which the network was measured",
     "library_missing": "install the extra that the detail names on a worker",
+    "embedding_undefined": "leave `embedding` of the student out, or name a teacher with an output of kind `vector`",
     "network_misfit": "choose another size of the images or length of the texts, or another network",
     "network_too_large": "choose a smaller network",
     "image_processor_crops": "compare answers, or upload images that are cropped as the model expects",

@@ -13,7 +13,7 @@ from tests.engine.jobs.distillation.method_specs import TRAINING
 from workers.engine.common.files import sha256_of
 from workers.engine.jobs.inspection.onnx_models import inspect_onnx_model
 from workers.engine.models import Network, build
-from workers.engine.models.taps import Taps
+from workers.engine.models.taps import TappedLayer, Taps
 from workers.engine.teachers.teacher import layer_key, open_teacher
 
 
@@ -46,7 +46,7 @@ def hidden_layer(model: ModelInput) -> str:
 
 def test_a_tapped_tensor_is_what_torch_computes_there(harness: EngineHarness) -> None:
     model, network = graph_of(harness)
-    layer = hidden_layer(model)
+    layer = TappedLayer(hidden_layer(model))
     teacher = open_teacher(model, torch.device("cpu"), threads=1)
     x = torch.randn(9, 6, generator=torch.Generator().manual_seed(0))
     found = teacher.predict(x, [layer])

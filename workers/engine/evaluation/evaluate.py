@@ -12,8 +12,8 @@ from torch import Tensor
 from app.contracts.reports.report import Fidelity, Verdict
 from app.contracts.resources.manifests import OutputSpec, ValueOutput, VectorOutput
 from app.contracts.resources.splits import SplitName
-from workers.engine.data.dataset import PADDING, TargetColumn
-from workers.engine.evaluation.metrics.fidelity import fidelity
+from workers.engine.data.dataset import TargetColumn
+from workers.engine.evaluation.metrics.fidelity import task_fidelity
 from workers.engine.evaluation.metrics.labels import reason_unmeasured
 from workers.engine.evaluation.metrics.outputs import PartyOutputs, mean_outputs
 from workers.engine.evaluation.metrics.task_metrics import Metrics, party_metrics, task_metrics
@@ -228,12 +228,7 @@ def _measure(tasks: Sequence[EvaluatedTask], test: _Block | None) -> Evaluation:
 
 def _fidelity(task: EvaluatedTask, test: _Block) -> Fidelity:
     teacher, student = _mean_teacher(task, test), PartyOutputs(test.student[task.name], task.spec)
-    if task.spec.kind != "token_class":
-        return fidelity(teacher, student)
-    assert task.target is not None, "resolved"
-    tokens = task.target.values[test.rows] != PADDING
-    found = fidelity(teacher.of_tokens(tokens), student.of_tokens(tokens))
-    return found.model_copy(update={"rows": len(test.rows)})
+    return task_fidelity(teacher, student, task.target, test.rows)
 
 
 def _measure_quality(task: EvaluatedTask, test: _Block, evaluation: Evaluation) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from app.contracts.reports.quantized import QuantizedVerdict
 from app.contracts.reports.report import Fidelity
-from workers.engine.evaluation.metrics.fidelity import fidelity
+from workers.engine.evaluation.metrics.fidelity import task_fidelity
 from workers.engine.evaluation.metrics.labels import reason_unmeasured
 from workers.engine.evaluation.metrics.outputs import PartyOutputs
 from workers.engine.evaluation.metrics.task_metrics import Metrics, task_metrics
@@ -36,9 +36,9 @@ def evaluate_quantized(
     found = QuantizedEvaluation()
     for task in tasks:
         name, ours = task.name, PartyOutputs(quantized[task.name], task.spec)
-        found.fidelity[name] = fidelity(PartyOutputs(student[name], task.spec), ours)
+        found.fidelity[name] = task_fidelity(PartyOutputs(student[name], task.spec), ours, task.target, rows)
         if simulated is not None:
-            found.simulated[name] = fidelity(PartyOutputs(simulated[name], task.spec), ours)
+            found.simulated[name] = task_fidelity(PartyOutputs(simulated[name], task.spec), ours, task.target, rows)
         found.verdict[name] = verdict_of_quantized(ours.values, student[name], task.spec, task.target, rows)
         if task.target is not None and reason_unmeasured(name, "test", task.target, rows) is None:
             found.tasks[name] = task_metrics(ours.values, task.spec, task.target, rows)

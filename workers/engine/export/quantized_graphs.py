@@ -19,6 +19,7 @@ from workers.engine.models.quantization.folding import fold_integers
 from workers.engine.models.quantization.half import LARGEST, largest_number, to_half
 from workers.engine.models.quantization.post_training import quantize_dynamically, quantize_statically
 from workers.engine.models.quantization.qdq import quantize_layers
+from workers.engine.models.quantization.tables import quantize_tables
 from workers.engine.models.quantization.weighted_nodes import CONVOLUTION, weighted_nodes
 
 Graphs = dict[QuantizationMethod, onnx.ModelProto]
@@ -62,12 +63,17 @@ class Quantization:
         return {"half": model}
 
     def _integers(self) -> Graphs:
-        """A network that was trained for one arithmetic has no other. Convolutions are not quantized dynamically."""
+        """A network that was trained for one arithmetic has no other. Convolutions are never dynamic; tables
+        of embeddings of networks of texts are quantized in both ways.
+        """
         if self.input_ranges:
             return {"aware": aware_graph(self.student, self.input_ranges)}
         found: Graphs = {"static": quantize_statically(copied(self.graph.model), self.batches)}
         if not weighted_nodes(self.graph.model, CONVOLUTION):
             found["dynamic"] = quantize_dynamically(copied(self.graph.model))
+        if self.student.network.architecture.reads == "tokens":
+            for model in found.values():
+                quantize_tables(model)
         return found
 
 

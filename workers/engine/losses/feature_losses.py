@@ -12,6 +12,7 @@ from typing import assert_never
 import torch
 from torch import Tensor, nn
 
+from app.contracts.resolving.distillation.layer_owners import pooled_shape
 from app.contracts.specs.distillation import (
     AttentionTerm,
     CrdTerm,
@@ -37,6 +38,7 @@ from workers.engine.losses.features.transformers import hidden_states, relations
 from workers.engine.losses.softmax import widened
 from workers.engine.losses.teacher_mix import AugmentedOutputs, column
 from workers.engine.losses.term import TermInputs
+from workers.engine.models.taps import TappedLayer, compared_layer
 
 Shape = tuple[int, ...]
 Layers = tuple[Tensor, ...]
@@ -44,13 +46,13 @@ Layers = tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class FeatureMethod:
-    """(student's layers, teacher's layers) -> losses [n], or their mean where the term is `relational`.
+    """(student's layers, teacher's layers, tokens) -> losses [n], or their mean where the term is `relational`.
 
-    Both sides have as many layers, each [n, …]; most methods compare one. `module` is what the formula trains with the
-    student.
+    Both sides have as many layers, each [n, …]; most methods compare one. `tokens`: bool [n, T], which places of layers
+    [n, T, width] count; None for all of them. `module` is what the formula trains with the student.
     """
 
-    formula: Callable[[Layers, Layers], Tensor]
+    formula: Callable[[Layers, Layers, Tensor | None], Tensor]
     module: nn.Module | None = None
 
 
@@ -89,27 +91,34 @@ def feature_method(term: FeatureTerm, students: Sequence[Shape], teachers: Seque
         case AttentionTerm():
             return _of_one(attention_transfer)
         case RelationsTerm():
-            return _of_one(partial(relations, heads=term.heads))
+            return _of_tokens(lambda ours, theirs, tokens: relations(ours, theirs, term.heads, tokens))
         case RkdTerm():
             return _of_one(partial(rkd, distance=term.distance, angle=term.angle))
         case SimilarityTerm():
             return _of_one(similarity)
         case ReviewTerm():
             fusion = ResidualFusion(students, teachers)
-            return FeatureMethod(lambda ours, theirs: hierarchical_context(fusion(ours), theirs), fusion)
+            return FeatureMethod(lambda ours, theirs, _: hierarchical_context(fusion(ours), theirs), fusion)
         case _:
             assert_never(term)
 
 
 def _of_one(formula: Callable[[Tensor, Tensor], Tensor], module: nn.Module | None = None) -> FeatureMethod:
     """A formula on one layer of either side."""
-    return FeatureMethod(lambda ours, theirs: formula(ours[0], theirs[0]), module)
+    return FeatureMethod(lambda ours, theirs, _: formula(ours[0], theirs[0]), module)
 
 
-def _projected(formula: Callable[[Tensor, Tensor], Tensor], student: Shape, teacher: Shape) -> FeatureMethod:
+def _of_tokens(formula: Callable[[Tensor, Tensor, Tensor | None], Tensor]) -> FeatureMethod:
+    """A formula on one layer of either side, in which padding of texts does not count."""
+    return FeatureMethod(lambda ours, theirs, tokens: formula(ours[0], theirs[0], tokens))
+
+
+def _projected(
+    formula: Callable[[Tensor, Tensor, Tensor | None], Tensor], student: Shape, teacher: Shape
+) -> FeatureMethod:
     """A formula on the student's layer at the teacher's width."""
     module = projector(student, teacher)
-    return _of_one(lambda ours, theirs: formula(module(ours), theirs), module)
+    return FeatureMethod(lambda ours, theirs, tokens: formula(module(ours[0]), theirs[0], tokens), module)
 
 
 @dataclass(frozen=True)
@@ -129,7 +138,7 @@ class FeatureTargets:
     weight: float
     counted: Tensor
     relational: bool
-    taps: tuple[str, ...]
+    layers: tuple[TappedLayer, ...]
     teachers: tuple[ColumnLike, ...]
     shapes: tuple[Shape, ...]
     method: FeatureMethod
@@ -145,11 +154,12 @@ class FeatureTargets:
         device: torch.device,
     ) -> "FeatureTargets":
         """`students` are the shapes of the student's layers, `teachers` the teacher's layers that the term names, in
-        its order; projectors are drawn from (seed, name).
+        its order, pooled as it says; projectors are drawn from (seed, name).
         """
-        taps = tuple(pair.student_layer for pair in term.pairs.values())
+        layers = tuple(TappedLayer(pair.student_layer, pair.pool) for pair in term.pairs.values())
         shapes = tuple(layer.shape for layer in teachers)
-        method = feature_method(term, [students[tap] for tap in taps], shapes)
+        ours = [students[layer.name] if layer.pool is None else pooled_shape(students[layer.name]) for layer in layers]
+        method = feature_method(term, ours, shapes)
         if method.module is not None:
             draw(method.module, seed, f"projector/{name}")
             method.module.to(device)
@@ -158,11 +168,16 @@ class FeatureTargets:
             weight=term.weight,
             counted=torch.ones(len(teachers[0].values), dtype=torch.bool),
             relational=term.relational,
-            taps=taps,
+            layers=layers,
             teachers=tuple(column(layer.values, layer.augmented, device) for layer in teachers),
             shapes=shapes,
             method=method,
         )
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """The student's layers that it compares."""
+        return tuple(layer.name for layer in self.layers)
 
     @property
     def module(self) -> nn.Module | None:
@@ -171,9 +186,11 @@ class FeatureTargets:
 
     def losses(self, inputs: TermInputs, rows: Rows) -> Tensor:
         """Additive: [n], 0 where not counted. Relational: the mean over the counted rows, a scalar."""
-        students = tuple(widened(inputs.taps[tap]) for tap in self.taps)
+        students = tuple(
+            compared_layer(widened(inputs.taps[layer.name]), layer.pool, inputs.tokens) for layer in self.layers
+        )
         teachers = tuple(
             widened(layer.take(rows)).reshape(len(rows), *shape)
             for layer, shape in zip(self.teachers, self.shapes, strict=True)
         )
-        return self.method.formula(students, teachers)
+        return self.method.formula(students, teachers, inputs.tokens if students[0].dim() == 3 else None)

@@ -21,6 +21,7 @@ class TermInputs:
     """A learner's outputs for some rows: those of its head [n, size] and the layers that terms use.
 
     `progress` is the share of the steps done; `peers` are the outputs of the other learners for the same task and rows.
+    `tokens`: which places of the rows are tokens, bool [n, T], where layers of a network of texts are used.
     `weighted`: whether row weights count, as in training; the validation loss is without them.
     """
 
@@ -29,6 +30,7 @@ class TermInputs:
     progress: float = 0.0
     peers: tuple[Tensor, ...] = ()
     weighted: bool = True
+    tokens: Tensor | None = None
 
 
 class Term(Protocol):

@@ -33,7 +33,7 @@ def initialise(network: Network, seed: int) -> None:
     drawn: set[nn.Module] = set()
     if isinstance(network, LibraryNetwork):
         network.initialise_trunk(seed)
-        drawn = set(network.trunk.modules())
+        drawn = {*network.trunk.modules(), *network.fixed_heads()}
     for module_name, module in network.named_modules():
         if module in drawn:
             continue

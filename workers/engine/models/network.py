@@ -62,6 +62,10 @@ class Network(nn.Module, ABC):
         """Rows [N, …] -> [N, *input_shape]; rows of tokens may be narrower and stay as they are."""
         return x.reshape(x.shape[0], *self.input_shape)
 
+    def is_token(self, x: Tensor) -> Tensor | None:
+        """Which places of rows [N, …] are tokens and no padding, bool [N, T]; None where rows are numbers."""
+        return None
+
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """As torch's, whose own strict check splits names at dots and finds the head `size.cm` unexpected."""
         differing = sorted(set(state_dict) ^ set(self.state_dict()))

@@ -1,10 +1,50 @@
-"""Taps: the outputs of named layers, kept during a forward pass."""
+"""Taps: the outputs of named layers, kept during a forward pass, and what is compared of them."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, assert_never
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+
+from app.contracts.specs.families.layer_pairs import LayerPooling
+
+
+@dataclass(frozen=True)
+class TappedLayer:
+    """A layer by its name, and how its vectors become one a row; None: as they are."""
+
+    name: str
+    pool: LayerPooling | None = None
+
+
+def compared_layer(layer: Tensor, pool: LayerPooling | None, tokens: Tensor | None) -> Tensor:
+    """What a term compares of a layer [n, …]: one vector a row [n, width] with `pool`, else the layer itself.
+
+    `tokens`: bool [n, T], which places of each row are tokens, of a network of texts; None of others, whose places all
+    count. Layers of some networks of texts have a place beyond those of the row, which is left out.
+    """
+    if layer.dim() == 2:
+        return layer
+    if tokens is not None:
+        layer = layer[:, : tokens.shape[1]]
+    match pool:
+        case None:
+            return layer
+        case "first":
+            return layer[:, 0]
+        case "mean":
+            return mean_of_tokens(layer, tokens) if layer.dim() == 3 else layer.mean((2, 3))
+        case _:
+            assert_never(pool)
+
+
+def mean_of_tokens(layer: Tensor, tokens: Tensor | None) -> Tensor:
+    """[n, T, …] -> the mean over the places that are tokens (bool [n, T], one or more a row; None: all) [n, …]."""
+    if tokens is None:
+        return layer.mean(1)
+    kept = tokens.reshape(*tokens.shape, *[1] * (layer.dim() - 2))
+    return layer.masked_fill(~kept, 0.0).sum(1) / kept.sum(1)
 
 
 def tensor_of(output: Any) -> Any:

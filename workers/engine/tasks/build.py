@@ -105,7 +105,7 @@ def request_layers(run_spec: RunSpec, teachers: Teachers) -> None:
     """Request the teachers' layers that the feature terms read, before any outputs: one pass computes all."""
     for ref, term in _feature_terms(run_spec):
         for pair in term.pairs.values():
-            teachers.request_layer(ref, pair.teacher_layer)
+            teachers.request_layer(ref, pair)
 
 
 def initial_weights(run_spec: RunSpec, teachers: Teachers) -> dict[str, Tensor]:

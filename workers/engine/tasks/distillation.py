@@ -9,6 +9,7 @@ from torch import Tensor
 
 from app.contracts.base import Shape
 from app.contracts.layouts.summary import layers
+from app.contracts.resolving.distillation.layer_owners import is_by_token
 from app.contracts.resources.manifests import (
     ClassOutput,
     MultilabelOutput,
@@ -21,7 +22,7 @@ from app.contracts.specs.architectures import Architecture
 from app.contracts.specs.distillation import DistillationSpec, FeatureTerm, LogitTerm, NumberTerm, SoftTargetTerm
 from app.contracts.specs.jobs import TeacherRef
 from app.contracts.specs.phases import Phase
-from workers.engine.data.dataset import TargetColumn
+from workers.engine.data.dataset import Dataset, TargetColumn
 from workers.engine.losses.feature_losses import FeatureTargets, TeacherLayer
 from workers.engine.losses.features.exits import Exits
 from workers.engine.losses.features.projectors import draw
@@ -46,10 +47,20 @@ def teacher_terms(
     teachers: Teachers,
 ) -> list[Term]:
     """All terms of a task that depend on a teacher, in the spec's order. `all_outputs` are the outputs of `refs`."""
-    shapes = {layer.name: layer.shape for layer in layers(student) if layer.shape is not None}
+    shapes = _layer_shapes(student, teachers.dataset)
     soft = _soft_terms(spec, all_outputs, output, target, StudentLayers(shapes, seed), teachers.device)
     soft = _with_row_weights(spec, soft, teachers)
     return [*soft, *_feature_terms(spec, refs, shapes, seed, teachers)]
+
+
+def _layer_shapes(student: Architecture, dataset: Dataset) -> dict[str, Shape]:
+    """The shapes of one row of a student's layers; those of a network of texts have as many places as the rows."""
+    shapes = {layer.name: layer.shape for layer in layers(student) if layer.shape is not None}
+    read = [name for name in student.inputs or dataset.layout.own_shapes if name in dataset.tokens]
+    if student.reads != "tokens" or len(read) != 1:
+        return shapes
+    width = dataset.layout.shapes[read[0]][0]
+    return {name: (width, *shape[1:]) if is_by_token(student, shape) else shape for name, shape in shapes.items()}
 
 
 @dataclass(frozen=True)
@@ -203,6 +214,6 @@ def _feature_terms(
     terms: list[Term] = []
     for term, name in zip(features, _names([term.method for term in features]), strict=True):
         ref = refs[term.teacher]
-        theirs = [TeacherLayer(*teachers.layer(ref, pair.teacher_layer)) for pair in term.pairs.values()]
+        theirs = [TeacherLayer(*teachers.layer(ref, pair)) for pair in term.pairs.values()]
         terms.append(FeatureTargets.of(term, name, shapes, theirs, seed, teachers.device))
     return terms

@@ -82,6 +82,11 @@ class Reading:
         ((name, _),) = self.read.tokens.items()
         return self.read.shapes[name][0]
 
+    @property
+    def encoding(self) -> TokenEncoding | None:
+        """What the ids are that are read of the rows of a dataset; None where they are numbers."""
+        return next(iter(self.read.tokens.values()), None) if self.read is not None else None
+
     def prepare(self, raw: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Raw rows of the dataset -> rows of `dtype` as the model's first layer reads them, several inputs joined."""
         if self.layout is None or self.read is None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from app.contracts.problems import UserError
 from app.contracts.resources.facts import OutputFacts
+from app.contracts.resources.inputs.texts import TokenEncoding
 from app.contracts.wire.orders import ModelInput
 from workers.engine.data.quality.one_score import two_scores
 from workers.engine.data.rows.joined import InputLayout
@@ -19,7 +20,7 @@ from workers.engine.models.build import build
 from workers.engine.models.loading import load_weights
 from workers.engine.models.network import Network
 from workers.engine.models.onnx_graph import OnnxGraph
-from workers.engine.models.taps import Taps
+from workers.engine.models.taps import TappedLayer, Taps, compared_layer
 from workers.engine.teachers.reading import Reading, feeds_of
 
 
@@ -62,6 +63,11 @@ class Teacher(Protocol):
         ...
 
     @property
+    def encoding(self) -> TokenEncoding | None:
+        """What the ids are that it reads of the rows of a dataset, for a model of texts."""
+        ...
+
+    @property
     def network(self) -> Network | None:
         """The torch module, for models of a known architecture; None for ONNX graphs."""
         ...
@@ -76,8 +82,10 @@ class Teacher(Protocol):
         """Transformed rows [n, …] -> {output: [n, size] float32 on the device}."""
         ...
 
-    def predict(self, raw: Tensor, layers: Sequence[str] = ()) -> dict[str, Tensor]:
-        """Raw rows [n, …] -> {output: [n, size] float32 on the device}, and `layers`, flattened, by `layer_key`."""
+    def predict(self, raw: Tensor, layers: Sequence[TappedLayer] = ()) -> dict[str, Tensor]:
+        """Raw rows [n, …] -> {output: [n, size] float32 on the device}, and `layers`, pooled and flattened, by
+        `layer_key`.
+        """
         ...
 
 
@@ -94,6 +102,7 @@ class _TeacherBase:
         self.bytes = Path(model.path).stat().st_size
         self.row_dtype = torch.float32
         self.tokens = self._reading.tokens
+        self.encoding = self._reading.encoding
         self._device = device
 
     def prepare(self, raw: Tensor) -> Tensor:
@@ -126,10 +135,15 @@ class NetworkTeacher(_TeacherBase):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         return {name: values.float() for name, values in self.network(x).items()}
 
-    def predict(self, raw: Tensor, layers: Sequence[str] = ()) -> dict[str, Tensor]:
-        taps = Taps(self.network, layers)
+    def predict(self, raw: Tensor, layers: Sequence[TappedLayer] = ()) -> dict[str, Tensor]:
+        taps = Taps(self.network, [each.name for each in layers])
+
+        def forward(x: Tensor) -> dict[str, Tensor]:
+            outputs, kept, tokens = self.forward(x), taps.take(), self.network.is_token(x)
+            return outputs | _flat({each: compared_layer(kept[each.name], each.pool, tokens) for each in layers})
+
         try:
-            return self._predict(raw, lambda x: self.forward(x) | _flat(taps.take()))
+            return self._predict(raw, forward)
         finally:
             taps.close()
 
@@ -191,15 +205,16 @@ class OnnxTeacher(_TeacherBase):
         tensors = {name: torch.from_numpy(values).float().reshape(rows, -1) for name, values in named.items()}
         return {name: two_scores(self.outputs[name].spec, values).to(self._device) for name, values in tensors.items()}
 
-    def predict(self, raw: Tensor, layers: Sequence[str] = ()) -> dict[str, Tensor]:
+    def predict(self, raw: Tensor, layers: Sequence[TappedLayer] = ()) -> dict[str, Tensor]:
         if not layers:
             return self._predict(raw, self.forward)
-        graph = self._graph_with(tuple(layers))
+        assert all(each.pool is None for each in layers), "the resolver refuses to pool layers of graphs"
+        graph = self._graph_with(tuple(each.name for each in layers))
 
         def forward(x: Tensor) -> dict[str, Tensor]:
             arrays = self._run(graph, x)
             outputs = {name: arrays[name] for name in self._graph.output_names}
-            return self._named(outputs, len(x)) | _flat({name: torch.from_numpy(arrays[name]) for name in layers})
+            return self._named(outputs, len(x)) | _flat({each: torch.from_numpy(arrays[each.name]) for each in layers})
 
         return self._predict(raw, forward)
 
@@ -209,13 +224,13 @@ class OnnxTeacher(_TeacherBase):
         return self._with_layers[1]
 
 
-def layer_key(layer: str) -> str:
+def layer_key(layer: TappedLayer) -> str:
     """The name of a teacher's layer among its outputs."""
-    return f"layer:{layer}"
+    return f"layer:{layer.name}" if layer.pool is None else f"layer:{layer.name}:{layer.pool}"
 
 
-def _flat(taps: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {layer_key(name): values.float().flatten(1) for name, values in taps.items()}
+def _flat(layers: Mapping[TappedLayer, Tensor]) -> dict[str, Tensor]:
+    return {layer_key(layer): values.float().flatten(1) for layer, values in layers.items()}
 
 
 def open_teacher(model: ModelInput, device: torch.device, threads: int, layout: InputLayout | None = None) -> Teacher:

@@ -19,9 +19,11 @@ from app.contracts.layouts.summary import layers_of
 from app.contracts.problems import UserError
 from app.contracts.reports.report import TargetUse
 from app.contracts.resolving.data.texts import tokens_of
+from app.contracts.resolving.distillation.layer_owners import is_by_token, pooled_shape
 from app.contracts.resolving.multitask.sharing import own_layer
 from app.contracts.resources.facts import OutputFacts
 from app.contracts.resources.manifests import ArrayInput, ClassOutput, TokenClassOutput
+from app.contracts.specs.families.layer_pairs import LayerPair
 from app.contracts.specs.jobs import TeacherRef
 from app.contracts.specs.stores import StoreSpec, predictions_of
 from app.contracts.wire.orders import ModelInput, Order
@@ -36,6 +38,7 @@ from workers.engine.data.top_k.rows import TopK
 from workers.engine.losses.softmax import class_scores
 from workers.engine.losses.teacher_mix import AugmentedOutputs, TeacherOutputs
 from workers.engine.models import Network
+from workers.engine.models.taps import TappedLayer
 from workers.engine.teachers.class_selection import ClassSelection
 from workers.engine.teachers.consistency import MAX_ROWS, check_block, check_consistency, tolerance_of
 from workers.engine.teachers.target_store import Packing, SoftTargetStore, Stored, StoredTargets, concatenate_targets
@@ -78,7 +81,7 @@ class Teachers:
         """How the outputs of each teacher were obtained, by `teacher_key`."""
         self._stored: dict[str, StoredTargets] = {}
         self._augmented: dict[str, tuple[int, StoredTargets, SoftTargetStore]] = {}
-        self._layers: dict[str, list[str]] = {}
+        self._layers: dict[str, list[TappedLayer]] = {}
         self._stores: list[SoftTargetStore] = []
 
     def __enter__(self) -> Self:
@@ -87,9 +90,9 @@ class Teachers:
     def __exit__(self, *raised: object) -> None:
         self.close()
 
-    def request_layer(self, ref: TeacherRef, layer: str) -> None:
+    def request_layer(self, ref: TeacherRef, pair: LayerPair) -> None:
         """Register a layer that will be read, before the teacher's outputs are: one pass computes both."""
-        layers, layer = self._layers.setdefault(teacher_key(ref), []), self._resolve_layer(ref, layer)
+        layers, layer = self._layers.setdefault(teacher_key(ref), []), self._tapped(ref, pair)
         if layer not in layers:
             layers.append(layer)
 
@@ -113,20 +116,21 @@ class Teachers:
             return replace(outputs, spec=of_store, select=partial(class_scores, spec=spec))
         return _selected(outputs, ref)
 
-    def layer(self, ref: TeacherRef, name: str) -> tuple[tuple[int, ...], Tensor, AugmentedOutputs | None]:
+    def layer(self, ref: TeacherRef, pair: LayerPair) -> tuple[tuple[int, ...], Tensor, AugmentedOutputs | None]:
         """(shape of one row, values [N, numbers], the same for augmented rows) of a layer that was requested."""
-        key, name = teacher_key(ref), self._resolve_layer(ref, name)
+        key, layer = teacher_key(ref), self._tapped(ref, pair)
         model = self.order.models[key]
-        values = self._targets(key, model, self._teacher(key, model)).outputs[layer_key(name)]
+        teacher = self._teacher(key, model)
+        values = self._targets(key, model, teacher).outputs[layer_key(layer)]
         assert isinstance(values, Tensor)
-        return layer_shape(model, name), values, self._augmented_outputs(key, layer_key(name))
+        return _layer_shape(model, teacher, layer), values, self._augmented_outputs(key, layer_key(layer))
 
-    def _resolve_layer(self, ref: TeacherRef, layer: str) -> str:
-        """The layer's name in the teacher's network: in a multi-task teacher a head may have features of its own."""
-        facts = self.order.models[teacher_key(ref)].facts
-        if facts is None or facts.architecture is None or ref.output is None:
-            return layer
-        return own_layer(facts.architecture, ref.output, layer)
+    def _tapped(self, ref: TeacherRef, pair: LayerPair) -> TappedLayer:
+        """The layer of the teacher's network: in a multi-task teacher a head may have features of its own."""
+        facts, name = self.order.models[teacher_key(ref)].facts, pair.teacher_layer
+        if facts is not None and facts.architecture is not None and ref.output is not None:
+            name = own_layer(facts.architecture, ref.output, name)
+        return TappedLayer(name, pair.pool)
 
     def network(self, ref: TeacherRef) -> Network:
         """The network of a teacher with a known architecture."""
@@ -203,8 +207,9 @@ class Teachers:
             digest_of(facts): {name: self._packing(output, teacher, epoch) for name, output in teacher.outputs.items()}
         }
         for layer in self._layers.get(key, []):
-            packing = Packing(prod(layer_shape(model, layer)), self.store.precision)
-            entries[digest_of({**facts, "layer": layer})] = {layer_key(layer): packing}
+            packing = Packing(prod(_layer_shape(model, teacher, layer)), self.store.precision)
+            pool = {} if layer.pool is None else {"pool": layer.pool}
+            entries[digest_of({**facts, "layer": layer.name, **pool})] = {layer_key(layer): packing}
         needed = rows * sum(packing.bytes for packings in entries.values() for packing in packings.values())
         store = SoftTargetStore(self._folder(int(needed / share)), self.order.cache_bytes)
         return store.get(entries, rows, passes.blocks), store
@@ -283,7 +288,7 @@ class Teachers:
             "environment": environment_fingerprint(self.device, self.order.threads),
             "block": BLOCK,
             **({"rows": "float64"} if teacher.row_dtype == torch.float64 else {}),
-            **_tokens(model),
+            **_tokens(model, teacher),
         }
 
     def _data(self, source: Source) -> dict[str, object]:
@@ -306,14 +311,15 @@ class Teachers:
         return {"dataset": dataset.sha256, "inputs": inputs, **order, **reading_facts(dataset.manifest)}
 
 
-def _tokens(model: ModelInput) -> dict[str, object]:
-    """How a teacher of texts reads them."""
+def _tokens(model: ModelInput, teacher: Teacher) -> dict[str, object]:
+    """How a teacher of texts reads them, and the rows where they are made for a student that reads fewer tokens."""
     encoding = tokens_of(model.facts) if model.facts is not None else None
     if encoding is None:
         return {}
+    read = {} if teacher.encoding in (None, encoding) else {"read": teacher.encoding.model_dump(mode="json")}
     from workers.engine.data.texts.tokenizer import VERSION  # tokenizers is imported where there are texts
 
-    return {"tokens": encoding.model_dump(mode="json"), "library": VERSION}
+    return {"tokens": encoding.model_dump(mode="json"), "library": VERSION, **read}
 
 
 def _selected(outputs: TeacherOutputs, ref: TeacherRef) -> TeacherOutputs:
@@ -355,16 +361,23 @@ def teacher_key(ref: TeacherRef) -> str:
     return ref.model or ref.job or ref.stored_as or ""
 
 
-def layer_shape(model: ModelInput, name: str) -> tuple[int, ...]:
-    """The shape of one row of a model's layer. Raises UserError `unknown_layer`."""
+def _layer_shape(model: ModelInput, teacher: Teacher, layer: TappedLayer) -> tuple[int, ...]:
+    """The shape of one row of what is compared of a layer; a layer of texts has as many places as the rows have.
+
+    Raises UserError `unknown_layer`.
+    """
     assert model.facts is not None
-    shape = layers_of(model.facts).get(name)
+    shape, architecture = layers_of(model.facts).get(layer.name), model.facts.architecture
     if shape is None:
         raise UserError(
             "unknown_layer",
-            f"teacher `{model.manifest.name}` has no layer `{name}` of a known shape: see its `layers`",
+            f"teacher `{model.manifest.name}` has no layer `{layer.name}` of a known shape: see its `layers`",
         )
-    return shape
+    if layer.pool is not None:
+        return pooled_shape(shape)
+    if architecture is None or teacher.tokens is None or not is_by_token(architecture, shape):
+        return shape
+    return (teacher.tokens, *shape[1:])
 
 
 @dataclass
@@ -373,7 +386,7 @@ class _ForwardPasses:
 
     teacher: Teacher
     as_stored: Callable[[dict[str, Tensor], Teacher], dict[str, Tensor]]
-    layers: tuple[str, ...]
+    layers: tuple[TappedLayer, ...]
     check: Callable[[], None]
     raw: Iterable[Tensor]
     count: int = 0

@@ -21,8 +21,9 @@ from workers.engine.training.interface import NetworkLearner
 
 def accumulate_relational(learner: NetworkLearner, parts: Sequence[MicroBatch], counts: Counts) -> None:
     """Forward and backward of a batch in micro-batches `parts`: the gradient of the whole batch, at their memory."""
-    outputs, taps = _batch_outputs(learner, parts)
-    losses, means = learner.losses(StepOutputs(outputs, taps), concatenate([part.rows for part in parts]), counts)
+    batch = _batch_outputs(learner, parts)
+    outputs, taps = batch.outputs, batch.taps
+    losses, means = learner.losses(batch, concatenate([part.rows for part in parts]), counts)
     batch_losses = stacked([loss.detach() for loss in losses.values]) if losses.values else None
     leaves = [*outputs.values(), *taps.values()]
     module_parameters = [p for module in learner.modules.values() for p in module.parameters() if p.requires_grad]
@@ -48,21 +49,22 @@ def accumulate_relational(learner: NetworkLearner, parts: Sequence[MicroBatch], 
 
 def losses_of_batch(learner: NetworkLearner, parts: Sequence[MicroBatch], counts: Counts) -> Tensor:
     """The losses of the tasks that are present [K] over a batch in `parts`, detached; the learner does not change."""
-    outputs, taps = _batch_outputs(learner, parts)
+    batch = _batch_outputs(learner, parts)
     with torch.no_grad():
-        losses, _ = learner.losses(StepOutputs(outputs, taps), concatenate([part.rows for part in parts]), counts)
+        losses, _ = learner.losses(batch, concatenate([part.rows for part in parts]), counts)
     return stacked(losses.values)
 
 
-def _batch_outputs(learner: NetworkLearner, parts: Sequence[MicroBatch]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """(outputs, taps) of the whole batch, as leaves of a new graph."""
+def _batch_outputs(learner: NetworkLearner, parts: Sequence[MicroBatch]) -> StepOutputs:
+    """Outputs and layers of the whole batch, as leaves of a new graph."""
     with preserved_buffers(learner.network), torch.no_grad():
         by_part = [learner.forward(part) for part in parts]
     outputs, taps = (
         {name: torch.cat([each[name] for each in kind]).requires_grad_() for name in kind[0]}
         for kind in ([part.outputs for part in by_part], [part.taps for part in by_part])
     )
-    return outputs, taps
+    tokens = [part.tokens for part in by_part if part.tokens is not None]
+    return StepOutputs(outputs, taps, torch.cat(tokens) if tokens else None)
 
 
 def _surrogate(pairs: Sequence[tuple[Tensor, Tensor]]) -> Tensor:

@@ -27,14 +27,19 @@ class MicroBatch:
 
 @dataclass(frozen=True)
 class StepOutputs:
-    """A learner's outputs for some rows, {task: [n, size]}, and the layers that its terms use."""
+    """A learner's outputs for some rows, {task: [n, size]}, and the layers that its terms use.
+
+    `tokens`: which places of the rows are tokens, bool [n, T], of a network of texts whose layers are used.
+    """
 
     outputs: Mapping[str, Tensor]
     taps: Mapping[str, Tensor]
+    tokens: Tensor | None = None
 
     def of(self, task: Task, progress: float, peers: PeerOutputs = ()) -> TermInputs:
         """The inputs of a task's terms."""
-        return TermInputs(self.outputs[task.name], self.taps, progress, tuple(peer[task.name] for peer in peers))
+        of_peers = tuple(peer[task.name] for peer in peers)
+        return TermInputs(self.outputs[task.name], self.taps, progress, of_peers, tokens=self.tokens)
 
 
 def micro_batches(rows: Rows, size: int) -> list[Rows]:

@@ -180,11 +180,14 @@ class Learner:
             seed_step(self._training.seed, "dropout", *part.position)
         with self.precision.forward():
             outputs = self.network(part.x)
-        return StepOutputs(outputs, self._taps.take())
+        return self._outputs(part.x, outputs)
 
     def predict(self, x: Tensor) -> StepOutputs:
-        outputs = self.network(x)
-        return StepOutputs(outputs, self._taps.take())
+        return self._outputs(x, self.network(x))
+
+    def _outputs(self, x: Tensor, outputs: Mapping[str, Tensor]) -> StepOutputs:
+        taps = self._taps.take()
+        return StepOutputs(outputs, taps, self.network.is_token(x) if taps else None)
 
     def losses(
         self, outputs: StepOutputs, rows: Rows, counts: Counts, peers: PeerOutputs = ()

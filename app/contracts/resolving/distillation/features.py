@@ -1,18 +1,22 @@
 """Do the layers that terms name exist, are they in order, and do their shapes go together?"""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import assert_never
 
 from app.contracts.base import Shape
 from app.contracts.layouts.cuts import reached_layers
 from app.contracts.layouts.summary import layers_of
+from app.contracts.resolving.data.texts import tokens_of
+from app.contracts.resolving.distillation.layer_owners import LayerOwner
+from app.contracts.resolving.distillation.token_layers import Sides, compared_shapes
 from app.contracts.resolving.findings import Findings, quoted
-from app.contracts.resolving.multitask.sharing import own_layer, with_own_layers
+from app.contracts.resolving.multitask.sharing import with_own_layers
 from app.contracts.resources.facts import ModelFacts, OutputFacts
+from app.contracts.resources.inputs.texts import TokenEncoding
 from app.contracts.specs.architectures import Architecture
 from app.contracts.specs.distillation import DistillationSpec, FeatureTerm, LayerShapes, SoftTargetTerm
+from app.contracts.specs.families.layer_pairs import LayerPair
 from app.contracts.specs.sharing import scheme_of
 
 
@@ -24,17 +28,19 @@ def check_layers(
     task: str,
     findings: Findings,
     pointer: str,
+    tokens: TokenEncoding | None = None,
 ) -> None:
     """Problems for layers that are not there or do not fit a task of the student, which is resolved.
 
-    `teachers` are None where unknown; `outputs` are the names of the outputs that they teach with.
+    `teachers` are None where unknown; `outputs` are the names of the outputs that they teach with. `tokens`: how the
+    student reads a text; None for a network of numbers, and where it is not known yet.
     """
     spec = with_own_layers(distillation, student, task)
     if not spec.features and not any(term.exit_layers for term in spec.soft_targets or ()):
         return
     shared = scheme_of(student.sharing) is None
     owner = "the student" if shared else f"the part of the student that `{task}` uses"
-    ours = _Owner(owner, "student", student, reached_layers(student, task))
+    ours = LayerOwner(owner, "student", student, reached_layers(student, task), tokens=tokens)
     for i, soft_target in enumerate(spec.soft_targets or ()):
         _check_exits(soft_target, ours, findings, f"{pointer}/soft_targets/{i}")
     for i, term in enumerate(spec.features or ()):
@@ -43,36 +49,7 @@ def check_layers(
         _check_pairs(term, ours, theirs, findings, place)
 
 
-@dataclass(frozen=True)
-class _Owner:
-    """A network whose layers are named: in words, as `student` or `teacher`, and its layers in their order.
-
-    `architecture` is None for graphs. `output` is that of a teacher, which may have features of its own.
-    """
-
-    name: str
-    side: str
-    architecture: Architecture | None
-    layers: Mapping[str, Shape | None]
-    output: str | None = None
-
-    def own(self, layer: str) -> str:
-        """The layer of this name, of the output."""
-        if self.architecture is None or self.output is None:
-            return layer
-        return own_layer(self.architecture, self.output, layer)
-
-    def is_series(self, shape: Shape) -> bool:
-        """Whether a layer of this shape is [channels, length], which has as many dimensions as tokens."""
-        network = self.architecture
-        return network is not None and network.has_feature_maps and len(network.input_shape or ()) == len(shape) == 2
-
-    def is_by_token(self, shape: Shape) -> bool:
-        """Whether a layer of this shape has a vector for each token of a text, of which rows have any number."""
-        return self.architecture is not None and self.architecture.reads == "tokens" and len(shape) > 1
-
-
-def _check_exits(term: SoftTargetTerm, ours: _Owner, findings: Findings, pointer: str) -> None:
+def _check_exits(term: SoftTargetTerm, ours: LayerOwner, findings: Findings, pointer: str) -> None:
     """The layers of the student from which a soft target makes predictions."""
     for i, name in enumerate(term.exit_layers):
         place = f"{pointer}/student_layers/{i}"
@@ -80,11 +57,18 @@ def _check_exits(term: SoftTargetTerm, ours: _Owner, findings: Findings, pointer
         if shape is not None and ours.is_series(shape):
             _refuse_series(f"`{term.method}` predicts from", ours, "use `penultimate`", findings, place)
         if shape is not None and ours.is_by_token(shape):
-            _refuse_by_token(ours, findings, place)
+            findings.problem(
+                place,
+                "shape_mismatch",
+                f"`{term.method}` predicts from one vector a row, and this layer of the student has one for each token "
+                "of a text: use `penultimate`",
+            )
     _check_order(term.exit_layers, ours, findings, f"{pointer}/student_layers")
 
 
-def _check_pairs(term: FeatureTerm, ours: _Owner, theirs: _Owner | None, findings: Findings, place: str) -> None:
+def _check_pairs(
+    term: FeatureTerm, ours: LayerOwner, theirs: LayerOwner | None, findings: Findings, place: str
+) -> None:
     if len(term.pairs) < term.min_pairs:
         findings.problem(
             f"{place}/layers",
@@ -94,24 +78,26 @@ def _check_pairs(term: FeatureTerm, ours: _Owner, theirs: _Owner | None, finding
         )
     for at, pair in term.pairs.items():
         shape = _layer(ours, pair.student_layer, findings, f"{place}{at}/student_layer")
-        if shape is not None and ours.is_by_token(shape):
-            _refuse_by_token(ours, findings, f"{place}{at}/student_layer")
-            continue
         if theirs is None:
             continue
         taught = _layer(theirs, theirs.own(pair.teacher_layer), findings, f"{place}{at}/teacher_layer")
-        if taught is not None and theirs.is_by_token(taught):
-            _refuse_by_token(theirs, findings, f"{place}{at}/teacher_layer")
-        elif shape is not None and taught is not None:
-            _check_series(term, ((ours, shape), (theirs, taught)), findings, f"{place}{at}")
-            _check_shapes(term, shape, taught, findings, f"{place}{at}")
+        if shape is not None and taught is not None:
+            _check_pair(term, pair, ((ours, shape), (theirs, taught)), findings, f"{place}{at}")
     _check_order([pair.student_layer for pair in term.pairs.values()], ours, findings, f"{place}/layers")
     if theirs is not None:
         names = [theirs.own(pair.teacher_layer) for pair in term.pairs.values()]
         _check_order(names, theirs, findings, f"{place}/layers")
 
 
-def _check_order(names: Sequence[str], owner: _Owner, findings: Findings, place: str) -> None:
+def _check_pair(term: FeatureTerm, pair: LayerPair, sides: Sides, findings: Findings, place: str) -> None:
+    if pair.pool is None:
+        _check_series(term, sides, findings, place)
+    compared = compared_shapes(term, pair, sides, findings, place)
+    if compared is not None:
+        _check_shapes(term, *compared, findings, place)
+
+
+def _check_order(names: Sequence[str], owner: LayerOwner, findings: Findings, place: str) -> None:
     """Several layers of a network are in the order in which data pass them, and each is named once."""
     order = list(owner.layers)
     for before, after in pairwise(names):
@@ -125,7 +111,7 @@ def _check_order(names: Sequence[str], owner: _Owner, findings: Findings, place:
             return
 
 
-def _check_series(term: FeatureTerm, sides: Sequence[tuple[_Owner, Shape]], findings: Findings, place: str) -> None:
+def _check_series(term: FeatureTerm, sides: Sequence[tuple[LayerOwner, Shape]], findings: Findings, place: str) -> None:
     """Layers [channels, length] are neither maps nor tokens, whose shapes have as many dimensions."""
     for owner, shape in sides:
         if term.layer_shapes != "any" and owner.is_series(shape):
@@ -133,16 +119,7 @@ def _check_series(term: FeatureTerm, sides: Sequence[tuple[_Owner, Shape]], find
             _refuse_series(f"`{term.method}` compares", owner, way_out, findings, f"{place}/{owner.side}_layer")
 
 
-def _refuse_by_token(owner: _Owner, findings: Findings, place: str) -> None:
-    findings.problem(
-        place,
-        "shape_mismatch",
-        f"expected a layer with one vector a row, found one of the {owner.side} with a vector for each token of a text,"
-        " which stand for other pieces of it in another network: use `penultimate`, or the outputs by `soft_targets`",
-    )
-
-
-def _refuse_series(what: str, owner: _Owner, way_out: str, findings: Findings, place: str) -> None:
+def _refuse_series(what: str, owner: LayerOwner, way_out: str, findings: Findings, place: str) -> None:
     findings.problem(
         place,
         "shape_mismatch",
@@ -156,7 +133,7 @@ def _teacher(
     outputs: Sequence[str | None],
     findings: Findings,
     place: str,
-) -> _Owner | None:
+) -> LayerOwner | None:
     if term.teacher >= len(teachers):
         findings.problem(
             f"{place}/teacher",
@@ -182,10 +159,11 @@ def _teacher(
             "this teacher is a column of the dataset, which has outputs and no layers: name a model as teacher",
         )
         return None
-    return _Owner("the teacher", "teacher", facts.architecture, layers_of(facts), outputs[term.teacher])
+    tokens = tokens_of(facts)
+    return LayerOwner("the teacher", "teacher", facts.architecture, layers_of(facts), outputs[term.teacher], tokens)
 
 
-def _layer(owner: _Owner, name: str, findings: Findings, place: str) -> Shape | None:
+def _layer(owner: LayerOwner, name: str, findings: Findings, place: str) -> Shape | None:
     if name not in owner.layers:
         detail = f"{owner.name} has no layer `{name}`: it has {quoted(owner.layers)}"
         findings.problem(place, "unknown_layer", detail)

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, mode
 from app.contracts.base import Contract, Finite, ModelId, PositiveDeviation, Shape, digest_of, left_out, printable
 from app.contracts.problems import Problem
 from app.contracts.specs.families import structure
+from app.contracts.specs.families.embeddings import Embedding
 from app.contracts.specs.families.family import BuiltFamily, Extra, RowKind, RowSides, StartsFromTeacher
 from app.contracts.specs.families.huggingface_configs import (
     MOST_IDS,
@@ -225,6 +226,12 @@ class HuggingFace(LibraryFamily):
         description="`tokens`: the head answers for each token of a row, as tagging needs it; for the row when left "
         "out. The service fills it in for a target of labels of tokens.",
     )
+    embedding: Embedding | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="The encoder alone, without a classifier: the output is a `vector`, that of the pooled last layer "
+        "where it is as wide, else a linear layer of it. A network for classification when left out.",
+    )
     tokenizer: ModelId | None = Field(
         default=None,
         exclude_if=left_out,
@@ -262,6 +269,9 @@ class HuggingFace(LibraryFamily):
         if self.answers == "tokens" and self.name not in TAGGING_TYPES:
             detail = f"`{self.name}` has no head for each token, expected one of {', '.join(sorted(TAGGING_TYPES))}: "
             return [Problem(pointer="/name", code="network_misfit", detail=f"{detail}use another network")]
+        if self.answers == "tokens" and self.embedding is not None:
+            detail = "an encoder with `embedding` has one vector a row, and none for each token: leave it out"
+            return [Problem(pointer="/embedding", code="network_misfit", detail=detail)]
         if self.reads == "numbers":
             return super().misfits(input_shape)
         if input_shape[0] <= MOST_TOKENS:

@@ -51,6 +51,12 @@ FEATURES: dict[str, Json] = {
 }
 MAPS: dict[str, Json] = {
     "fitnets": {"method": "fitnets"},
+    "fitnets, pooled": {
+        "method": "fitnets",
+        "teacher_layer": "stages.0",
+        "student_layer": "penultimate",
+        "pool": "mean",
+    },
     "attention": {"method": "attention"},
     "similarity": {"method": "similarity"},
     "review": {

@@ -33,7 +33,9 @@ from workers.engine.common.stop import Stopped
 from workers.engine.data.dataset import PADDING, TargetColumn
 from workers.engine.data.joining import read_datasets
 from workers.engine.data.rows.columns import Rows
+from workers.engine.evaluation.parties import EvaluatedTask
 from workers.engine.evaluation.verdict.judge import judge
+from workers.engine.jobs.exports.quantized_students import Comparison
 from workers.engine.losses.label_losses import token_loss
 from workers.engine.losses.soft_target_losses import TokenSoftTargets
 from workers.engine.losses.supervised_loss import SupervisedLoss
@@ -62,7 +64,7 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> EngineHarness:
 @pytest.fixture(scope="module")
 def trained(harness: EngineHarness) -> TrainingOutcome:
     """A student, and the teacher of others."""
-    outcome = harness.run({**TRAIN, "exports": ["onnx"]}, job="trained")
+    outcome = harness.run({**TRAIN, "exports": ["onnx", "int8"]}, job="trained")
     harness.teacher(outcome, harness.folder / "trained" / "attempt-1", model=TEACHER)
     return outcome
 
@@ -81,6 +83,27 @@ def test_a_student_learns_a_rule_of_tokens(trained: TrainingOutcome) -> None:
     assert (tasks["accuracy"] or 0.0) > 0.95
     assert (tasks["macro_f1"] or 0.0) > 0.95
     assert trained.student.export_refused is None, "its file gives the engine's answers"
+
+
+def test_a_file_of_8_bits_is_a_party_of_the_report(trained: TrainingOutcome) -> None:
+    (party,) = report_of(trained).quantized.values()
+    assert party.format == "int8"
+    assert party.ratio < 0.7
+    assert (party.tasks["tag"]["accuracy"] or 0.0) > 0.95
+    assert (party.fidelity["tag"].agreement or 0.0) > 0.95
+    assert party.fidelity["tag"].rows == 40, "rows of the test split, of which the tokens are compared"
+    assert party.verdict["tag"].metric == "accuracy"
+    assert {each.method for each in party.candidates} == {"static", "dynamic"}
+
+
+def test_candidates_of_8_bits_are_not_compared_by_what_they_answer_for_padding() -> None:
+    labels = labelled(6)
+    task = EvaluatedTask("tag", SPEC, column(labels), ())
+    student, other = numbers(6, 0), numbers(6, 0).clone()
+    other[labels == PADDING] += 9.0
+    compared = Comparison([task], torch.arange(3), lambda rows: {"tag": student[rows]})
+    assert compared.of("dynamic", lambda rows: {"tag": other[rows]}, 1).deviation == 0.0
+    assert (compared.of("dynamic", lambda rows: {"tag": student[rows] + 1.0}, 1).deviation or 0.0) > 0.5
 
 
 def test_a_student_is_distilled_token_by_token(harness: EngineHarness, trained: TrainingOutcome) -> None:
@@ -219,7 +242,6 @@ TWO = [{"model": TEACHER}, {"model": TEACHER, "weight": 2.0}]
     [
         ({**TRAIN, **BOTH}, "/datasets"),
         ({**TRAIN, "training": {**TRAINING, "select_by": "entity_f1"}}, "/training/select_by"),
-        ({**TRAIN, "exports": ["int8"]}, "/exports"),
         ({**TRAIN, "quantization": {}}, "/quantization"),
         ({**TRAIN, "model": {"family": "mlp", "hidden": [4]}}, "/model/family"),
         ({**TRAIN, "model": {"family": "huggingface", "name": "gpt2"}}, "/model/name"),

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck
 from torch.nn.functional import adaptive_avg_pool2d, interpolate, mse_loss
 
-from app.contracts.specs.distillation import LayerPair, ReviewTerm
+from app.contracts.specs.distillation import ReviewTerm
+from app.contracts.specs.families.layer_pairs import LayerPair
 from tests.engine.losses.formulas import drawn, sigmoid
 from workers.engine.data.rows.columns import Rows
 from workers.engine.losses.feature_losses import FeatureTargets, TeacherLayer

@@ -1,18 +1,20 @@
 """The tokenizers that the models of a job read texts with."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import assert_never
 
 from app.contracts.resolving.data.texts import tokens_of
+from app.contracts.resolving.distillation.token_layers import reads_rows_of_student
 from app.contracts.resources.inputs.texts import TokenEncoding
+from app.contracts.specs.distillation import DistillationSpec
 from app.contracts.specs.jobs import (
-    AnySpec,
     AnyTrainingJob,
     DistillJob,
     ExportJob,
     InspectJob,
     MultitaskJob,
     PreflightJob,
+    TeacherRef,
     TrainJob,
 )
 from app.contracts.wire.orders import DatasetInput, Order
@@ -26,7 +28,7 @@ def text_reading(order: Order, dataset: DatasetInput, datasets: Sequence[Dataset
     own = {name: found for name in dataset.manifest.inputs if (found := _joined(datasets, name)) is not None}
     if not own or isinstance(order.spec, InspectJob):
         return None
-    (student, length), teachers = _models(order.spec)
+    (student, length), teachers = _models(order)
     encoding = _encoding(order, student) if student is not None else None
     if encoding is not None and length is not None:
         encoding = encoding.model_copy(update={"length": length})
@@ -53,13 +55,17 @@ _Reader = tuple[str | None, int | None]
 """(the model whose tokenizer a student reads with, the tokens of its longest row); None as the dataset has them."""
 
 
-def _models(spec: AnySpec) -> tuple[_Reader, tuple[str, ...]]:
-    """(how the student reads, its teachers), by their keys in an order."""
+def _models(order: Order) -> tuple[_Reader, tuple[str, ...]]:
+    """(how the student reads, its teachers that read rows of their own), by their keys in an order.
+
+    A teacher that reads as one that reads the student's rows does so too: rows are found by how they are read.
+    """
+    spec = order.spec
     match spec:
         case TrainJob() | DistillJob() | MultitaskJob():
-            return _of_training(spec)
+            return _of_training(spec, order)
         case PreflightJob():
-            return _of_training(spec.job)
+            return _of_training(spec.job, order)
         case ExportJob():
             return (spec.model, None), ()
         case InspectJob():
@@ -68,11 +74,36 @@ def _models(spec: AnySpec) -> tuple[_Reader, tuple[str, ...]]:
             assert_never(spec)
 
 
-def _of_training(spec: AnyTrainingJob) -> tuple[_Reader, tuple[str, ...]]:
-    teachers = [ref.model or ref.job for _, ref in spec.teacher_refs()]
+def _of_training(spec: AnyTrainingJob, order: Order) -> tuple[_Reader, tuple[str, ...]]:
+    teachers = dict.fromkeys(name for _, ref in spec.teacher_refs() if (name := ref.model or ref.job) is not None)
     shape = spec.network.input_shape
     reader = spec.network.tokenizer_model, shape[0] if shape is not None else None
-    return reader, tuple(dict.fromkeys(each for each in teachers if each is not None))
+    compared = [_encoding(order, name) for name in _compared_by_token(spec, order)]
+    return reader, tuple(name for name in teachers if _encoding(order, name) not in compared)
+
+
+def _compared_by_token(spec: AnyTrainingJob, order: Order) -> Iterator[str]:
+    """The teachers whose layers are compared with the student's token by token: they read its rows."""
+    for teachers, distillation in _taught(spec):
+        for i, ref in enumerate(teachers):
+            name = ref.model or ref.job or ""
+            facts = order.models[name].facts if name in order.models else None
+            if facts is not None and reads_rows_of_student(distillation, i, ref.output, facts):
+                yield name
+
+
+def _taught(spec: AnyTrainingJob) -> Iterator[tuple[tuple[TeacherRef, ...], DistillationSpec]]:
+    """The teachers of each task, and how they teach it."""
+    match spec:
+        case TrainJob():
+            return
+        case DistillJob():
+            yield spec.teachers or (), spec.distillation
+        case MultitaskJob():
+            for task in spec.tasks:
+                yield task.teachers or (), task.distillation or DistillationSpec()
+        case _:
+            assert_never(spec)
 
 
 def _encoding(order: Order, model: str) -> TokenEncoding | None:

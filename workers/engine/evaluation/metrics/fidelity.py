@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.reports.report import Fidelity
+from workers.engine.data.dataset import PADDING, TargetColumn
 from workers.engine.evaluation.metrics.outputs import PartyOutputs, in_target_units, label_logits
 from workers.engine.losses.softmax import bernoulli_log_probabilities, log_probabilities
 
@@ -35,6 +36,23 @@ def fidelity(teacher: PartyOutputs, student: PartyOutputs) -> Fidelity:
             return Fidelity(rmse=_finite(difference.square().mean().sqrt()), rows=rows)
         case _:
             assert_never(kind)
+
+
+def task_fidelity(teacher: PartyOutputs, student: PartyOutputs, target: TargetColumn | None, rows: Tensor) -> Fidelity:
+    """`fidelity` of the dataset rows `rows` (int64 [n]) of a task; of tokens those of the rows that are no padding, as
+    the task's labels say.
+    """
+    if student.spec.kind != "token_class":
+        return fidelity(teacher, student)
+    tokens = tokens_of(target, rows)
+    found = fidelity(teacher.of_tokens(tokens), student.of_tokens(tokens))
+    return found.model_copy(update={"rows": len(rows)})
+
+
+def tokens_of(target: TargetColumn | None, rows: Tensor) -> Tensor:
+    """Which places of rows are tokens, bool [n, T], of a task on labels of tokens."""
+    assert target is not None, "the resolver asks for a target of the dataset"
+    return target.values[rows] != PADDING
 
 
 def _class_fidelity(teacher: PartyOutputs, student: PartyOutputs) -> Fidelity:

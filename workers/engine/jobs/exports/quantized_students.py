@@ -16,6 +16,7 @@ from app.contracts.reports.quantized import ComparedSplit, QuantizationMethod, Q
 from app.contracts.reports.report import OnnxCheck
 from app.contracts.specs.quantization import QUANTIZED, QuantizedFormat
 from app.contracts.wire.events import WarningEvent
+from workers.engine.evaluation.metrics.fidelity import tokens_of
 from workers.engine.evaluation.metrics.task_metrics import headline, score, task_metrics
 from workers.engine.evaluation.parties import EvaluatedTask, Outputs, QuantizedOutputs, network_outputs
 from workers.engine.export.graph_outputs import BLOCK, Feeds, GraphOutputs, feeds_of
@@ -80,8 +81,8 @@ class Comparison:
     def of(self, method: QuantizationMethod, outputs: Outputs, size: int) -> QuantizedCandidate:
         """A candidate, measured."""
         found, theirs = outputs(self.rows), self.student(self.rows)
-        differences = [(found[task.name] - theirs[task.name]).double().square().mean() for task in self.tasks]
-        deviation = float(torch.stack(differences).mean())
+        differences = [self._differences(task, found[task.name] - theirs[task.name]) for task in self.tasks]
+        deviation = float(torch.stack([each.double().square().mean() for each in differences]).mean())
         pairs = ((task, found[task.name], theirs[task.name]) for task in self.tasks)
         scores = [each for pair in pairs if (each := self._score(*pair)) is not None]
         mean = sum(scores) / len(scores) if scores else None
@@ -92,6 +93,10 @@ class Comparison:
             bytes=size,
             split=self.split,
         )
+
+    def _differences(self, task: EvaluatedTask, differences: Tensor) -> Tensor:
+        """Those that count: of tokens, without padding."""
+        return differences[tokens_of(task.target, self.rows)] if task.spec.kind == "token_class" else differences
 
     def _score(self, task: EvaluatedTask, outputs: Tensor, student: Tensor) -> float | None:
         """An error in the units of the labels is relative to that of the student, so that tasks can be averaged."""

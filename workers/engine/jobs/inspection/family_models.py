@@ -104,9 +104,19 @@ def _check_scores_of_tokens(name: str, spec: TokenClassOutput, size: int) -> Non
 
 
 def check_answers(architecture: Architecture, outputs: Mapping[str, OutputSpec]) -> None:
-    """Check that a network answers for tokens where its outputs do. Raises UserError `wrong_output`."""
+    """Check that a network answers for tokens where its outputs do, and that an encoder has vectors.
+
+    Raises UserError `wrong_output`.
+    """
+    is_encoder = isinstance(architecture, HuggingFace) and architecture.embedding is not None
     of_tokens = isinstance(architecture, HuggingFace) and architecture.answers == "tokens"
     for name, spec in outputs.items():
+        if is_encoder and (not isinstance(spec, VectorOutput) or spec.mean is not None):
+            raise UserError(
+                "wrong_output",
+                f"`{name}` is of kind {spec.kind}, expected a `vector` without `mean` and `std` of an encoder with "
+                "`embedding`: declare it so, or leave `embedding` out",
+            )
         if isinstance(spec, TokenClassOutput) != of_tokens:
             found = "each token" if of_tokens else "each row"
             raise UserError(

@@ -46,6 +46,11 @@ def paired(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     return widened(student), widened(teacher)
 
 
+def of_tokens(features: Tensor, tokens: Tensor | None) -> Tensor:
+    """Features [N, T, D] with zeros at places that are no tokens (bool [N, T]; None: all places are)."""
+    return features if tokens is None else features.masked_fill(~tokens[:, :, None], 0.0)
+
+
 def nothing(features: Tensor) -> Tensor:
     """The scalar 0 with a gradient of zeros, for batches too small for a loss; never NaN, whatever the features."""
     return widened(features).flatten()[:0].sum()

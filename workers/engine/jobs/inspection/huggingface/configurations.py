@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from app.contracts.problems import UserError, listed
 from app.contracts.resources.manifests import ModelInputSpec, OutputSpec
+from app.contracts.specs.families.embeddings import Embedding
 from app.contracts.specs.families.huggingface_configs import ModelType
 from app.contracts.specs.families.library import HuggingFace
 from workers.engine.models.families.library.packages import package
@@ -63,10 +64,12 @@ def network_of(
     outputs: Mapping[str, int],
     *,
     tagging: bool = False,
+    embedding: Embedding | None = None,
 ) -> HuggingFace:
     """The architecture. Raises UserError `unsupported_config`, `shape_mismatch`."""
-    fields = {"family": "huggingface", "name": name, "config": dict(config), "outputs": dict(outputs)}
+    fields: dict[str, Any] = {"family": "huggingface", "name": name, "config": dict(config), "outputs": dict(outputs)}
     fields |= {"answers": "tokens"} if tagging else {}
+    fields |= {} if embedding is None else {"embedding": embedding}
     try:
         architecture = HuggingFace.model_validate({**fields, "input_shape": shape})
     except ValidationError as error:

@@ -2,7 +2,7 @@
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ MAX_MEMBERS = 200
 MAX_RATIO = 1100
 """Largest compression of deflate, with a margin."""
 MAX_JSON_BYTES = 4 << 20
+_MODULES = "modules.json"
 _PICKLES = (".bin", ".pt", ".pth", ".msgpack", ".h5")
 
 
@@ -29,6 +30,8 @@ class Folder:
     archive: zipfile.ZipFile
     members: Mapping[str, zipfile.ZipInfo]
     """The files beside `config.json`, by their bare names."""
+    place: str = ""
+    """Its path in the zip."""
 
     @classmethod
     def of(cls, archive: zipfile.ZipFile, size: int) -> "Folder":
@@ -39,14 +42,32 @@ class Folder:
         if any(entry.flag_bits & 1 for entry in entries):
             raise unreadable("the zip archive is encrypted")
         configs = [entry for entry in entries if entry.filename.rpartition("/")[2] == "config.json"]
-        if len(configs) != 1:
+        outer = min(configs, key=lambda each: each.filename.count("/"), default=None)
+        place = outer.filename.rpartition("/")[0] if outer is not None else ""
+        found = cls._at(archive, entries, place)
+        if outer is None or (len(configs) > 1 and not found.has_modules(configs)):
             raise unreadable(f"the zip has {len(configs)} files `config.json`, expected one")
-        place = configs[0].filename.rpartition("/")[0]
+        return found
+
+    def has_modules(self, configs: Sequence[zipfile.ZipInfo]) -> bool:
+        """Whether all other configurations than its own may be those of modules of sentence-transformers in it."""
+        prefix = f"{self.place}/" if self.place else ""
+        inner = [each.filename.removeprefix(prefix) for each in configs if each.filename.startswith(prefix)]
+        own = [each for each in inner if "/" not in each]
+        return _MODULES in self.members and len(own) == 1 and len(inner) == len(configs)
+
+    @classmethod
+    def _at(cls, archive: zipfile.ZipFile, entries: Sequence[zipfile.ZipInfo], place: str) -> "Folder":
         inside = [entry for entry in entries if entry.filename.rpartition("/")[0] == place]
         members = {entry.filename.rpartition("/")[2]: entry for entry in inside}
         if len(members) != len(inside):
             raise unreadable("the zip has two files of the same name")
-        return cls(archive, members)
+        return cls(archive, members, place)
+
+    def inner(self, name: str) -> "Folder":
+        """The folder of this name in it; without files where there is none."""
+        entries = [entry for entry in self.archive.infolist() if not entry.is_dir()]
+        return self._at(self.archive, entries, f"{self.place}/{name}" if self.place else name)
 
     def content(self, name: str, most: int) -> bytes | None:
         """A file of `most` bytes or less; None where there is no such file."""

@@ -10,6 +10,7 @@ from app.contracts.problems import UserError, listed
 from app.contracts.resources.manifests import ModelInputSpec, ModelManifest
 from workers.engine.jobs.inspection.huggingface.configurations import Reading, check_known, network_of
 from workers.engine.jobs.inspection.huggingface.folder import Folder, unreadable
+from workers.engine.jobs.inspection.huggingface.sentences import SentenceModules
 from workers.engine.models.families.library.huggingface import OF_ROWS, own_keys
 
 _FILTERS = {2: "bilinear", 3: "bicubic"}
@@ -26,14 +27,22 @@ _OTHER_STEPS = (
 
 
 def read_images(
-    folder: Folder, config: Mapping[str, Any], outputs: Mapping[str, int], manifest: ModelManifest
+    folder: Folder,
+    config: Mapping[str, Any],
+    outputs: Mapping[str, int],
+    manifest: ModelManifest,
+    sentences: SentenceModules | None,
 ) -> Reading:
-    """The network of images and its input. Raises UserError `unsupported_config`, `unreadable`, `shape_mismatch`."""
+    """The network of images and its input. `sentences`: of an encoder, what makes one vector of an image.
+
+    Raises UserError `unsupported_config`, `unreadable`, `shape_mismatch`.
+    """
     processor, name = folder.document("preprocessor_config.json"), str(config["model_type"])
     own = own_keys(name)
     check_known(config, name, {*own, *OF_ROWS})
     given = {key: tuples(config[key]) for key in own if config.get(key) is not None and config[key] != own[key]}
-    architecture = network_of(name, given, _image_shape(config, processor), outputs)
+    embedding = sentences.embedding if sentences is not None else None
+    architecture = network_of(name, given, _image_shape(config, processor), outputs, embedding=embedding)
     inputs, notes = _inputs(manifest, processor)
     return Reading(architecture, inputs, notes)
 

@@ -11,6 +11,7 @@ from app.contracts.specs.families.huggingface_configs import positions_key, posi
 from workers.engine.data.texts.tokenizer import FILE_NAME, MOST_BYTES, TextTokenizer
 from workers.engine.jobs.inspection.huggingface.configurations import Reading, check_known, network_of
 from workers.engine.jobs.inspection.huggingface.folder import Folder
+from workers.engine.jobs.inspection.huggingface.sentences import SentenceModules
 from workers.engine.jobs.inspection.huggingface.token_settings import TokenSettings
 from workers.engine.models.families.library.huggingface import check_value, configuration, own_keys, plain
 from workers.engine.models.families.library.packages import package
@@ -41,15 +42,20 @@ _CHOSEN: Final = ("vocab_size", "pad_token_id")
 
 
 def read_texts(
-    folder: Folder, config: Mapping[str, Any], outputs: Mapping[str, int], manifest: ModelManifest
+    folder: Folder,
+    config: Mapping[str, Any],
+    outputs: Mapping[str, int],
+    manifest: ModelManifest,
+    sentences: SentenceModules | None,
 ) -> Reading:
-    """The network, its input and its tokenizer.
+    """The network, its input and its tokenizer. `sentences`: of an encoder, what makes one vector of a text.
 
     Raises UserError `unsupported_config`, `unusable_tokenizer`, `unreadable`.
     """
     name = str(config["model_type"])
     tagging = any(isinstance(each, TokenClassOutput) for each in manifest.outputs.values())
-    _check_architectures(config, _TAGGER if tagging else _HEAD)
+    if sentences is None:
+        _check_architectures(config, _TAGGER if tagging else _HEAD)
     given = _configured(name, config)
     if tagging and not _has_tokenizer(folder):
         return _of_ids(name, given, outputs, manifest)
@@ -63,7 +69,11 @@ def read_texts(
             given["sep_token_id"] = separator
     configuration(network_of(name, given, None, outputs), (1,), 2)  # what it needs for any rows
     length = settings.length(_places(name, given))
-    architecture = network_of(name, given, (length,), outputs, tagging=tagging)
+    if sentences is not None:
+        length = sentences.length(length)
+        sentences.check_letters(settings.tokenizer)
+    embedding = sentences.embedding if sentences is not None else None
+    architecture = network_of(name, given, (length,), outputs, tagging=tagging, embedding=embedding)
     spec = ModelInputSpec(tokens=settings.tokenizer.encoding(length, given["pad_token_id"], given.get("sep_token_id")))
     return Reading(architecture, {_input(manifest): spec}, settings.notes(), settings.tokenizer.content)
 
@@ -108,7 +118,8 @@ def _check_architectures(config: Mapping[str, Any], head: str) -> None:
         raise UserError(
             "unsupported_config",
             f"`architectures` of config.json is {listed(names)}, expected one …{head} for this kind of output: "
-            f"train the model for classification and save it by AutoModel{head}, or export it to ONNX",
+            f"train the model for classification and save it by AutoModel{head}, declare an output of kind `vector` "
+            "for an encoder, or export it to ONNX",
         )
 
 

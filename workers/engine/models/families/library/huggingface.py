@@ -4,6 +4,7 @@ No code and no file of a stranger is used: the type is one of a list, and a conf
 with values of the types of its defaults. transformers builds networks that neither `auto_map` nor a hub can change.
 """
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
 
@@ -19,6 +20,8 @@ from workers.engine.models.families.library.text_configs import keys_of_texts, s
 OF_ROWS = ("image_size", "num_channels")
 """Keys that the shape of images decides."""
 _MOST_LAYERS = 64
+_POOLER = "add_pooling_layer"
+"""Of encoders that have a layer for the vector of the first token, which classifiers read and embeddings do not."""
 _REPEATED = ("layer", "depth", "blocks", "repeats", "group_num", "hidden_groups", "feedforward_networks")
 """Parts of the names of keys that count layers."""
 _NOT_REPEATED = ("norm", "types")
@@ -32,10 +35,12 @@ def huggingface_network(architecture: HuggingFace, input_shape: Sequence[int], c
     Raises UserError `library_missing`, `unsupported_config`.
     """
     config = configuration(architecture, input_shape, classes)
-    model = model_class(config, tagging=architecture.answers == "tokens")
+    model, options = model_class(config, architecture)
     for attention in ("sdpa", "eager"):
         try:
-            network: nn.Module = model._from_config(config, attn_implementation=attention, dtype=torch.float32)
+            network: nn.Module = model._from_config(
+                config, attn_implementation=attention, dtype=torch.float32, **options
+            )
             return network
         except MemoryError:
             raise
@@ -89,19 +94,23 @@ def own_keys(name: str) -> dict[str, Any]:
     return {key: value for key, value in own.items() if key not in common and key not in OF_ROWS}
 
 
-def model_class(config: Any, *, tagging: bool = False) -> Any:
-    """The class for classification of a configuration, of each token with `tagging`; of several the one with a single
-    head.
+def model_class(config: Any, architecture: HuggingFace) -> tuple[Any, Mapping[str, bool]]:
+    """(the class of a network, what its constructor is called with beside the configuration): for classification, of
+    each token where it answers so, the encoder alone with `embedding`. Of several classes the one with a single head.
     """
     transformers = package("transformers")
-    is_of_texts = config.model_type in TEXT_TYPES
-    listing = (
-        transformers.AutoModelForSequenceClassification if is_of_texts else transformers.AutoModelForImageClassification
-    )
-    if tagging:
+    if architecture.embedding is not None:
+        listing = transformers.AutoModel
+    elif architecture.answers == "tokens":
         listing = transformers.AutoModelForTokenClassification
+    elif architecture.reads == "tokens":
+        listing = transformers.AutoModelForSequenceClassification
+    else:
+        listing = transformers.AutoModelForImageClassification
     found = listing._model_mapping[type(config)]
-    return found[0] if isinstance(found, tuple) else found
+    made = found[0] if isinstance(found, tuple) else found
+    pools = architecture.embedding is not None and _POOLER in inspect.signature(made.__init__).parameters
+    return made, {_POOLER: False} if pools else {}
 
 
 def check_value(name: str, key: str, value: ConfigValue, defaults: Mapping[str, Any]) -> None:

@@ -55,9 +55,9 @@ def measure(architecture: LibraryArchitecture, input_shape: Sequence[int]) -> Me
     shapes, calls, counter = _Shapes(module), _Calls(module), FlopCounterMode(display=False)
     try:
         with shapes.recorded(), counter, torch.no_grad():
-            features = features_of(module.eval(), _rows(built, 1, input_shape, device), architecture.reads)
+            features = features_of(module.eval(), _rows(built, 1, input_shape, device), architecture)
         with calls.recorded(), torch.no_grad():
-            trained = features_of(module.train(), _rows(built, _TRIAL_ROWS, input_shape, device), architecture.reads)
+            trained = features_of(module.train(), _rows(built, _TRIAL_ROWS, input_shape, device), architecture)
     except Exception as error:  # of whatever kind: this is how networks refuse the size of rows
         raise misfit(name, input_shape, error) from error
     size = _feature_size(features, trained, architecture.reads, of_tokens=_answers_tokens(architecture))

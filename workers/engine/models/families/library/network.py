@@ -3,14 +3,16 @@
 from typing import assert_never
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from app.contracts.problems import UserError
 from app.contracts.specs.families.library import HuggingFace, LibraryArchitecture
 from workers.engine.common.seeds import derived_seed
 from workers.engine.models.families.family import SingleTrunkNetwork
 from workers.engine.models.families.library.packages import package_version
-from workers.engine.models.families.library.trunks import LibraryTrunk, build_trunk, features_of
+from workers.engine.models.families.library.tokens import is_token
+from workers.engine.models.families.library.trunks import LibraryTrunk, build_trunk, embedding_of, features_of
 
 _TRUNK = "trunk."
 
@@ -30,8 +32,14 @@ class LibraryNetwork(SingleTrunkNetwork):
         built = build_trunk(architecture, self.input_shape)
         _check_unchanged(built, architecture)
         self._classifier = built.classifier
+        self._padding = built.padding
         self.trunk = built.module
+        self._embedding = embedding_of(architecture)
         self.add_heads(architecture.measured.features)
+        for head in self.fixed_heads():
+            nn.init.eye_(head.weight)
+            nn.init.zeros_(head.bias)
+            head.requires_grad_(False)
 
     @property
     def draws_noise(self) -> bool:
@@ -46,9 +54,30 @@ class LibraryNetwork(SingleTrunkNetwork):
             case _:
                 assert_never(self._architecture.reads)
 
+    def is_token(self, x: Tensor) -> Tensor | None:
+        padding = self._padding
+        return None if padding is None else is_token(self.in_shape(x).long(), padding)
+
     def features(self, x: Tensor) -> Tensor:
-        found = features_of(self.trunk, x, self._architecture.reads)
+        found = features_of(self.trunk, x, self._architecture)
         return found if self._of_tokens else found.flatten(1)
+
+    def outputs(self, x: Tensor) -> dict[str, Tensor]:
+        if self._embedding is None:
+            return super().outputs(x)
+        features: Tensor = self.penultimate(self.features(x))
+        fixed = self.fixed_heads()
+        heads = {name: self.head(name) for name in self.output_sizes}
+        vectors = {name: features if head in fixed else head(features) for name, head in heads.items()}
+        return {name: normalize(each, dim=1) if self._embedding.normalize else each for name, each in vectors.items()}
+
+    def fixed_heads(self) -> list[nn.Linear]:
+        """The heads of an encoder whose output is as wide as its pooled vector, and is that vector: they are the
+        identity, are not trained, and are not computed.
+        """
+        if self._embedding is None:
+            return []
+        return [self.head(name) for name, size in self.output_sizes.items() if size == self.feature_size]
 
     def initialise_trunk(self, seed: int) -> None:
         """Draw the trunk's weights as the library does, as a function of the seed. In place."""

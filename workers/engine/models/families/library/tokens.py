@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from app.contracts.specs.families.embeddings import Embedding
 from app.contracts.specs.families.huggingface_configs import READS_NEIGHBOURS
+from workers.engine.models.taps import compared_layer
 
 _CAUSAL: Final = frozenset({"gpt2", "llama", "mistral", "qwen2", "qwen3", "smollm3"})
 """Types whose tokens see those before them alone; the last token of a row stands for the row."""
@@ -23,9 +25,9 @@ _OF_TOKENS: Final = frozenset({"deberta-v2"})
 """Types that take [N, L], and make their masks of it without looking at values."""
 
 
-def features_of_tokens(network: Any, rows: Tensor) -> Tensor:
+def features_of_tokens(network: Any, rows: Tensor, embedding: Embedding | None = None) -> Tensor:
     """What the head of a network reads: rows of ids [N, L] of any dtype -> features [N, F], or [N, L, F] of one with a
-    head for each token.
+    head for each token. `embedding`: of an encoder, the pooled vectors of its last layer.
 
     A row's tokens go up to the last that is not padding, and do not depend on how much padding follows. Ids must be
     below the configuration's `vocab_size`. The second text of a pair has token type 1 where the configuration has
@@ -38,6 +40,9 @@ def features_of_tokens(network: Any, rows: Tensor) -> Tensor:
     types = _token_types(config, ids)
     if types is not None:
         given["token_type_ids"] = types
+    if embedding is not None:
+        hidden: Tensor = network(input_ids=ids, **given).last_hidden_state
+        return compared_layer(hidden, embedding.pooling, is_token(rows.long(), config.pad_token_id))
     if getattr(config, "classifier_pooling", None) == "mean":
         return _mean_of_tokens(network, ids, given)
     found: Tensor = network(input_ids=ids, **given).logits

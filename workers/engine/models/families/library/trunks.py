@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from app.contracts.problems import UserError
-from app.contracts.specs.families.family import RowKind
+from app.contracts.specs.families.embeddings import Embedding
+from app.contracts.specs.families.layer_pairs import LayerPooling
 from app.contracts.specs.families.library import HuggingFace, LibraryArchitecture, Timm, Torchvision
 from workers.engine.models.families.library.huggingface import huggingface_network
 from workers.engine.models.families.library.packages import package
 from workers.engine.models.families.library.tokens import features_of_tokens
+from workers.engine.models.taps import compared_layer
 
 _CLASSES = 7
 """Outputs of the classifier that is looked for; any number that no layer of a network has."""
@@ -49,24 +51,39 @@ def build_trunk(architecture: LibraryArchitecture, input_shape: Sequence[int]) -
             return _torchvision_trunk(architecture.name, input_shape)
         case HuggingFace():
             network = huggingface_network(architecture, input_shape, _CLASSES)
-            return _huggingface_trunk(network, architecture.reads)
+            return _huggingface_trunk(network, architecture)
         case _:
             assert_never(architecture)
 
 
-def features_of(module: nn.Module, rows: Tensor, reads: RowKind) -> Tensor:
+def features_of(module: nn.Module, rows: Tensor, architecture: LibraryArchitecture) -> Tensor:
     """What the head of a network reads: images [N, C, H, W], or tokens [N, L] -> features, whatever the library wraps
     them in.
     """
-    match reads:
+    embedding = embedding_of(architecture)
+    match architecture.reads:
         case "numbers":
             found = module(rows)
+            if embedding is not None:
+                return _pooled_places(found.last_hidden_state, embedding.pooling)
             features: Tensor = found.logits if hasattr(found, "logits") else found
             return features
         case "tokens":
-            return features_of_tokens(module, rows)
+            return features_of_tokens(module, rows, embedding)
         case _:
-            assert_never(reads)
+            assert_never(architecture.reads)
+
+
+def embedding_of(architecture: LibraryArchitecture) -> Embedding | None:
+    """How an encoder makes one vector a row; None for networks with a classifier."""
+    return architecture.embedding if isinstance(architecture, HuggingFace) else None
+
+
+def _pooled_places(hidden: Tensor, pooling: LayerPooling) -> Tensor:
+    """The vectors of an image, [N, T, D] or maps [N, D, H, W] -> [N, D]. Raises ValueError for others."""
+    if hidden.dim() not in (3, 4) or (hidden.dim() == 4 and pooling == "first"):
+        raise ValueError(f"its last layer of shape {list(hidden.shape[1:])} has no first token: use the mean")
+    return compared_layer(hidden, pooling, None)
 
 
 def on_meta(build: Callable[[], T]) -> T:
@@ -115,16 +132,27 @@ def _torchvision_trunk(name: str, input_shape: Sequence[int]) -> LibraryTrunk:
     return LibraryTrunk(network, classifier, arguments)
 
 
-def _huggingface_trunk(network: Any, reads: RowKind) -> LibraryTrunk:
-    match reads:
+def _huggingface_trunk(network: Any, architecture: HuggingFace) -> LibraryTrunk:
+    config, is_encoder = network.config, architecture.embedding is not None
+    match architecture.reads:
         case "numbers":
-            return _without_classifier(network, _classifier(network), {})
+            return _encoder(network) if is_encoder else _without_classifier(network, _classifier(network), {})
         case "tokens":
-            config = network.config
-            found = _without_classifier(network, _only_classifier(network), {})
+            found = _encoder(network) if is_encoder else _without_classifier(network, _only_classifier(network), {})
             return replace(found, vocabulary=config.vocab_size, padding=config.pad_token_id)
         case _:
-            assert_never(reads)
+            assert_never(architecture.reads)
+
+
+def _encoder(network: nn.Module) -> LibraryTrunk:
+    """A network that has no classifier, and no layer that makes a vector for one."""
+    if getattr(network, "pooler", None) is not None:
+        raise UserError(
+            "network_misfit",
+            f"a `{type(network).__name__}` has a layer behind its last tokens that no embedding reads: use another "
+            "network, or leave `embedding` out",
+        )
+    return LibraryTrunk(network, None, {})
 
 
 def _without_classifier(

@@ -1,0 +1,170 @@
+"""Encoders: what makes one vector of a text or an image, as the modules of sentence-transformers or the manifest say.
+
+    modules.json               the modules in their order: Transformer, Pooling, Dense and Normalize where needed
+    1_Pooling/config.json      `pooling_mode_mean_tokens` or `pooling_mode_cls_token`
+    2_Dense                    a linear layer, with its weights in model.safetensors
+    sentence_bert_config.json  `max_seq_length` and `do_lower_case`
+    config_sentence_transformers.json  `default_prompt_name`, a text that is put before each
+
+What these say and is not computed here is refused: it would change every vector.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from torch import Tensor
+
+from app.contracts.problems import UserError, listed
+from app.contracts.resources.manifests import ModelManifest, VectorOutput
+from app.contracts.specs.families.embeddings import Embedding
+from app.contracts.specs.families.layer_pairs import LayerPooling
+from workers.engine.data.texts.tokenizer import TextTokenizer
+from workers.engine.jobs.inspection.huggingface.folder import MAX_JSON_BYTES, Folder, unreadable
+
+_MODULES: Final = "modules.json"
+_MODES: Final[Mapping[str, LayerPooling]] = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "first"}
+_MODE: Final = "pooling_mode"
+_BY_NAME: Final[Mapping[str, LayerPooling]] = {"mean": "mean", "cls": "first"}
+_ORDER: Final = ("Transformer", "Pooling", "Dense", "Normalize")
+_OWNERS: Final = ("sentence_transformers.",)
+
+
+@dataclass(frozen=True)
+class SentenceModules:
+    """How an encoder makes one vector a row. `dense`: (weight [size, width], bias [size] or None) of its linear layer.
+    `settings`: `sentence_bert_config.json`.
+    """
+
+    embedding: Embedding
+    dense: tuple[Tensor, Tensor | None] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def length(self, most: int) -> int:
+        """Most tokens of a row, of a network and tokenizer that take `most`. Raises UserError `unsupported_config`."""
+        found = self.settings.get("max_seq_length")
+        if found is None:
+            return most
+        if isinstance(found, bool) or not isinstance(found, int) or found < 3:
+            raise _unsupported(
+                "sentence_bert_config.json", f"`max_seq_length` is {str(found)[:40]}, expected 3 or more"
+            )
+        return min(most, found)
+
+    def check_letters(self, tokenizer: TextTokenizer) -> None:
+        """Check that texts become lower-case where they are to. Raises UserError `unsupported_config`."""
+        if not self.settings.get("do_lower_case"):
+            return
+        large, small = tokenizer.encode([("Owl É",), ("owl é",)], 64)
+        if large.tolist() != small.tolist():
+            raise _unsupported("sentence_bert_config.json", "`do_lower_case` is true, and the tokenizer keeps capitals")
+
+
+def encoder_of(
+    folder: Folder, config: Mapping[str, Any], manifest: ModelManifest, scratch: Path
+) -> SentenceModules | None:
+    """What makes the vectors of an encoder; None for a network with a classifier.
+
+    Raises UserError `unsupported_config`, `unreadable`, `wrong_output`.
+    """
+    (output,) = manifest.outputs.values()
+    found = config.get("architectures")
+    names = [str(each) for each in found] if isinstance(found, list) else []
+    says_so = _MODULES in folder.members or manifest.embedding is not None
+    if not (names[0].endswith("Model") if len(names) == 1 else not names and says_so):
+        if manifest.embedding is not None:
+            raise _unsupported("the manifest", f"`embedding` is for encoders, found {listed(names)}: leave it out")
+        return None
+    if not isinstance(output, VectorOutput):
+        raise UserError(
+            "wrong_output",
+            f"the folder has an encoder without a classifier, and the manifest an output of kind {output.kind}: "
+            "declare one of kind `vector`, or upload a model for classification",
+        )
+    modules = _modules(folder)
+    if modules is None:
+        if manifest.embedding is None:
+            raise _unsupported(
+                "the folder",
+                f"an encoder has no `{_MODULES}` that says how tokens become one vector: say it in the manifest, such "
+                'as `"embedding": {"pooling": "mean"}`',
+            )
+        return SentenceModules(manifest.embedding)
+    read = _read(folder, modules, scratch)
+    if manifest.embedding not in (None, read.embedding):
+        said = read.embedding.model_dump(mode="json")
+        raise _unsupported("the manifest", f"`embedding` differs from the folder's modules, {said}: leave it out")
+    return read
+
+
+def _modules(folder: Folder) -> dict[str, str] | None:
+    """Kind of module -> its folder, in their order; None where the folder has none."""
+    content = folder.content(_MODULES, MAX_JSON_BYTES)
+    if content is None:
+        return None
+    try:
+        found = json.loads(content.decode())
+    except (ValueError, RecursionError):
+        raise unreadable(f"`{_MODULES}` is no JSON") from None
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise unreadable(f"`{_MODULES}` is no list of modules")
+    kinds = [str(each.get("type")) for each in found]
+    names = [kind.rpartition(".")[2] if kind.startswith(_OWNERS) else kind for kind in kinds]
+    expected = [kind for kind in _ORDER if kind in names or kind in _ORDER[:2]]
+    if names != expected:
+        raise _unsupported(
+            _MODULES, f"it has {listed(names)}, expected {', '.join(_ORDER)} in this order, the last two where needed"
+        )
+    places = {name: str(each.get("path", "")) for name, each in zip(names, found, strict=True)}
+    if places["Transformer"] or any("/" in place or place.startswith(".") for place in places.values()):
+        raise _unsupported(_MODULES, "its transformer is not beside it, or a module is in no folder of its own")
+    return places
+
+
+def _read(folder: Folder, modules: Mapping[str, str], scratch: Path) -> SentenceModules:
+    prompt = folder.document("config_sentence_transformers.json").get("default_prompt_name")
+    if prompt is not None:
+        detail = f"texts have the prompt `{str(prompt)[:40]}` before them, which is not put there"
+        raise _unsupported("config_sentence_transformers.json", detail)
+    dense = None
+    if "Dense" in modules:
+        dense = _dense(folder.inner(modules["Dense"]), scratch)
+    pooling = _pooling(folder.inner(modules["Pooling"]).document("config.json"))
+    embedding = Embedding(pooling=pooling, normalize="Normalize" in modules)
+    return SentenceModules(embedding, dense, folder.document("sentence_bert_config.json"))
+
+
+def _pooling(config: Mapping[str, Any]) -> LayerPooling:
+    """Raises UserError `unsupported_config` unless tokens are pooled by their mean, or by the first one, alone."""
+    modes = [key for key, value in config.items() if key.startswith(f"{_MODE}_") and value is True]
+    named = config.get(_MODE)
+    found = [_MODES[mode] for mode in modes if mode in _MODES]
+    if isinstance(named, str) and named in _BY_NAME and not modes:
+        found, modes = [_BY_NAME[named]], [named]
+    if len(modes) != 1 or len(found) != 1:
+        said = listed(modes or ([str(named)[:40]] if named is not None else []))
+        raise _unsupported(
+            "the module Pooling", f"it has {said or 'no mode'}, expected the mean or the first token alone"
+        )
+    if config.get("include_prompt") is False:
+        raise _unsupported("the module Pooling", "`include_prompt` is false, and prompts are not known here")
+    return found[0]
+
+
+def _dense(folder: Folder, scratch: Path) -> tuple[Tensor, Tensor | None]:
+    activation = str(folder.document("config.json").get("activation_function", ""))
+    if not activation.endswith(".Identity"):
+        detail = f"its activation is `{activation[:80]}`, expected `torch.nn.modules.linear.Identity`"
+        raise _unsupported("the module Dense", detail)
+    tensors = folder.weights(scratch)
+    weight, bias = tensors.get("linear.weight"), tensors.get("linear.bias")
+    if weight is None or weight.dim() != 2 or set(tensors) - {"linear.weight", "linear.bias"}:
+        raise unreadable(f"the module Dense has {listed(sorted(tensors))}, expected `linear.weight` and `linear.bias`")
+    return weight, bias
+
+
+def _unsupported(place: str, detail: str) -> UserError:
+    way_out = "" if ": " in detail else ": export the model to ONNX with an output of its vectors"
+    return UserError("unsupported_config", f"{place}: {detail}{way_out}")
