@@ -1,5 +1,7 @@
 """Augmentations of the training rows, each a pure function of (seed, epoch, row, index in the list).
 
+ClassVars of each say which rows it changes, and whether it makes numbers that no row has (`makes_numbers`), which a
+model of whole numbers does not take.
 `views.seed` is independent of `training.seed`, so that repeats of a job see the same rows and share one teacher pass.
 """
 
@@ -22,6 +24,7 @@ class ShiftView(Contract):
     """Shift an image by whole pixels, uniform in [-pixels, pixels] along each axis, padded with zeros."""
 
     rows: ClassVar[RowsOfView] = "images"
+    makes_numbers: ClassVar[bool] = False
     kind: Literal["shift"]
     pixels: int = Field(
         ge=1, le=4096, description="Largest shift along each axis, in pixels; less than height and width."
@@ -32,6 +35,7 @@ class FlipView(Contract):
     """Mirror an image."""
 
     rows: ClassVar[RowsOfView] = "images"
+    makes_numbers: ClassVar[bool] = False
     kind: Literal["flip"]
     direction: Literal["horizontal", "vertical"] = Field(
         default="horizontal", description="`horizontal` exchanges left and right, `vertical` top and bottom."
@@ -43,6 +47,7 @@ class CropView(Contract):
     """Pad an image on all sides and crop its old size at a uniform position (He 2016)."""
 
     rows: ClassVar[RowsOfView] = "images"
+    makes_numbers: ClassVar[bool] = False
     kind: Literal["crop"]
     padding: int = Field(
         default=4, ge=1, le=4096, description="Number of pixels added on each side; less than height and width."
@@ -58,6 +63,7 @@ class CutoutView(Contract):
     """Fill a square around a uniform pixel with zeros, clipped at the edges (DeVries 2017)."""
 
     rows: ClassVar[RowsOfView] = "images"
+    makes_numbers: ClassVar[bool] = False
     kind: Literal["cutout"]
     size: int = Field(ge=1, le=4096, description="Side of the square in pixels; less than height or width.")
     probability: Probability = Field(default=1.0, description="Share of the rows that are cut in an epoch.")
@@ -67,6 +73,7 @@ class NoiseView(Contract):
     """Add independent normal noise to every number."""
 
     rows: ClassVar[RowsOfView] = "numbers"
+    makes_numbers: ClassVar[bool] = True
     kind: Literal["noise"]
     std: float = Field(gt=0.0, le=100.0, description="Standard deviation, in units of the preprocessed input.")
 
@@ -75,6 +82,7 @@ class MixupView(Contract):
     """Mix each row with another of the training split: λ·row + (1−λ)·partner, λ ~ Beta(alpha, alpha) (Zhang 2018)."""
 
     rows: ClassVar[RowsOfView] = "numbers"
+    makes_numbers: ClassVar[bool] = True
     kind: Literal["mixup"]
     alpha: Alpha = Field(
         default=0.2,
@@ -88,9 +96,28 @@ class CutmixView(Contract):
     """Replace a box by that of another row of the training split; the box's area is 1−λ (Yun 2019)."""
 
     rows: ClassVar[RowsOfView] = "images"
+    makes_numbers: ClassVar[bool] = False
     kind: Literal["cutmix"]
     alpha: Alpha = Field(default=1.0, description="Parameter of the Beta distribution of λ; 1 is uniform.")
     probability: Probability = Field(default=1.0, description="Share of the rows that are mixed in an epoch.")
+
+
+class RandAugmentView(Contract):
+    """Change contrast, brightness, colour or rotation of an image by a fixed magnitude, each up or down: a row draws
+    some of these and of no change, with equal chances (RandAugment, Cubuk 2020).
+    """
+
+    rows: ClassVar[RowsOfView] = "images"
+    makes_numbers: ClassVar[bool] = True
+    kind: Literal["rand_augment"]
+    operations: int = Field(default=2, ge=1, le=4, description="Number of operations of each row, one after the other.")
+    magnitude: int = Field(
+        default=5,
+        ge=1,
+        le=10,
+        description="Strength from 1 to 10, where 10 is: contrast and colour times 1.9 or 0.1, brightness plus or "
+        "minus 0.9 in units of the preprocessed input, rotation by 30 degrees (corners become zero).",
+    )
 
 
 class SpecAugmentView(Contract):
@@ -99,6 +126,7 @@ class SpecAugmentView(Contract):
     """
 
     rows: ClassVar[RowsOfView] = "features"
+    makes_numbers: ClassVar[bool] = False
     kind: Literal["spec_augment"]
     frequency_masks: int = Field(default=2, ge=0, le=16, description="Number of masked bands of each row.")
     frequency_width: int = Field(
@@ -122,6 +150,7 @@ class WordDropoutView(Contract):
     """
 
     rows: ClassVar[RowsOfView] = "tokens"
+    makes_numbers: ClassVar[bool] = False
     kind: Literal["word_dropout"]
     probability: float = Field(
         default=0.1,
@@ -140,7 +169,9 @@ class WordDropoutView(Contract):
     )
 
 
-PlainView = ShiftView | FlipView | CropView | CutoutView | NoiseView | SpecAugmentView | WordDropoutView
+PlainView = (
+    ShiftView | FlipView | CropView | CutoutView | NoiseView | RandAugmentView | SpecAugmentView | WordDropoutView
+)
 """Augmentations of a single row."""
 
 MixingView = MixupView | CutmixView
@@ -152,6 +183,7 @@ Transform = Annotated[
     | CropView
     | CutoutView
     | NoiseView
+    | RandAugmentView
     | SpecAugmentView
     | WordDropoutView
     | MixupView

@@ -15,6 +15,7 @@ from app.contracts.specs.views import (
     FlipView,
     MixupView,
     NoiseView,
+    RandAugmentView,
     ShiftView,
     SpecAugmentView,
     Transform,
@@ -59,7 +60,7 @@ def _too_large(transform: Transform, height: int, width: int) -> str | None:
             reason = f"`size` must be below {most} {size}, found {transform.size}: nothing would be left"
         case SpecAugmentView():
             return _too_wide(transform, height, width)
-        case FlipView() | CutmixView() | NoiseView() | MixupView() | WordDropoutView():
+        case FlipView() | CutmixView() | NoiseView() | MixupView() | RandAugmentView() | WordDropoutView():
             return None
         case _:
             assert_never(transform)
@@ -142,12 +143,12 @@ def _check_channels(
 def _check_whole_numbers(
     spec: AnyTrainingJob, views: Views, models: Mapping[str, ModelFacts | None], findings: Findings
 ) -> None:
-    """Noise and mixup make numbers that a teacher of integer inputs does not take."""
+    """Some views make numbers that a teacher of integer inputs does not take."""
     facts = [models.get(ref.model or ref.job or "") for _, ref in spec.teacher_refs()]
     if not any(each is not None and each.reads_whole_numbers for each in facts):
         return
     for place, transform in enumerate(views.transforms):
-        if isinstance(transform, NoiseView | MixupView):
+        if transform.makes_numbers:
             findings.problem(
                 f"/training/views/transforms/{place}",
                 "view_undefined",

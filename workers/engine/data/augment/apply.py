@@ -14,6 +14,7 @@ from app.contracts.specs.views import (
     MixupView,
     NoiseView,
     PlainView,
+    RandAugmentView,
     ShiftView,
     SpecAugmentView,
     Views,
@@ -25,6 +26,7 @@ from workers.engine.data.augment.flips import flip
 from workers.engine.data.augment.mixing import cutmix, mixup
 from workers.engine.data.augment.noise import noise
 from workers.engine.data.augment.partners import MixingPartners
+from workers.engine.data.augment.photometric import rand_augment
 from workers.engine.data.augment.spectrogram import spec_augment
 from workers.engine.data.augment.tokens import word_dropout
 from workers.engine.data.augment.translation import crop, shift
@@ -89,6 +91,8 @@ def _transformed(x: Tensor, draws: Draws, transform: PlainView) -> Tensor:
             return cutout(x, draws, transform)
         case NoiseView():
             return noise(x, draws, transform)
+        case RandAugmentView():
+            return rand_augment(x, draws, transform)
         case SpecAugmentView():
             return spec_augment(x, draws, transform)
         case WordDropoutView():
