@@ -9,6 +9,7 @@ import pytest
 
 from app.contracts.problems import UserError
 from app.contracts.resources.facts import ModelFacts
+from app.contracts.resources.inputs.audio import AudioForm
 from app.contracts.specs.jobs import DatasetRef
 from app.contracts.wire.orders import ModelInput
 from tests.engine.data.formats.images.archives import zipped
@@ -18,6 +19,8 @@ from tests.engine.jobs.inspection.onnx_graphs import inspected, onnx_manifest
 from tests.engine.jobs.inspection.voice_graph import MANIFEST, SAMPLES, UNITS, voice_graph
 from workers.engine.common.files import sha256_of
 from workers.engine.data.joining import read_datasets
+from workers.engine.serving.rows.encoded import read_file
+from workers.engine.serving.rows.forms import InputForm
 
 Json = dict[str, Any]
 LENGTH: Json = {"kind": "audio", "rate": 4_000, "seconds": SAMPLES / 4_000}
@@ -90,6 +93,16 @@ def test_a_student_of_features_agrees_with_a_teacher_of_samples(harness: EngineH
     assert 0.2 < share < 0.8, "the commonest answer alone would not agree"
     student = onnxruntime.InferenceSession(harness.outputs() / "student.onnx", providers=["CPUExecutionProvider"])
     assert [(each.name, each.shape[1:]) for each in student.get_inputs()] == [("mel", [1, 8, 4])]
+
+
+def test_a_sound_file_in_a_request_becomes_the_samples_that_a_student_was_trained_on(harness: EngineHarness) -> None:
+    files = recordings()
+    name = min(files)
+    dataset = read_datasets(harness.order(DISTILL), (DatasetRef(dataset=DATASET),))
+    form = AudioForm.model_validate({key: value for key, value in INPUTS["wave"].items() if key != "kind"})
+    found = read_file(files[name], "sound", {"wave": InputForm("wave", "float32", form.row, ("audio",), audio=form)})
+    assert found["wave"].shape == (1, 1, SAMPLES)
+    np.testing.assert_array_equal(found["wave"][0], dataset.inputs["wave"][0].numpy())
 
 
 @pytest.mark.parametrize(("left", "named"), [("sr", "no batch dimension"), ("state", "constant")])
