@@ -42,7 +42,7 @@ STUDENT: dict[str, Any] = {
             "intermediate_size": 64,
         },
     },
-    "training": {"steps": 450, "batch_size": 48, "learning_rate": 0.004, "evaluate_every": 20, "threads": 1},
+    "training": {"steps": 600, "batch_size": 48, "learning_rate": 0.004, "evaluate_every": 20, "threads": 1},
     "repeats": 3,
 }
 LEAST_SMALLER = 5.0
