@@ -22,7 +22,7 @@ from workers.engine.models.families.library.packages import package
 
 LENGTH = 24
 VOCABULARY, HIDDEN, LAYERS, HEADS = 1500, 96, 2, 4
-STEPS, BATCH, RATE = 400, 48, 2e-3
+STEPS, BATCH, RATE = 500, 48, 2e-3
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
