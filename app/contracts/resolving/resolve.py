@@ -49,6 +49,7 @@ from app.contracts.resolving.students.starts import by_posted_field, with_start
 from app.contracts.resolving.students.students import fitted
 from app.contracts.resolving.students.texts import check_formats, encoding_of
 from app.contracts.resolving.students.tuning import check_tuning
+from app.contracts.resolving.students.views import check_views_of_tokens
 from app.contracts.resolving.supervision import check_selection, supervised_tasks, supervised_training
 from app.contracts.resolving.tagging import check_alone, check_tagging
 from app.contracts.resources.facts import DatasetFacts, ModelFacts, OutputFacts
@@ -146,6 +147,7 @@ def _resolve_training(
     _check_distillations(spec, findings)
     check_mixture(spec, datasets, findings)
     check_views(spec, dataset, models, findings)
+    check_views_of_tokens(spec, dataset, models, findings)
     check_search(spec, dataset, findings)
     repeat_warnings(spec, datasets, findings)
     by_posted_field(findings, posted)

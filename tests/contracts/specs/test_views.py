@@ -42,6 +42,15 @@ def test_every_transform_is_taken_and_comes_back_the_same(transform: dict[str, A
         {"kind": "mixup", "alpha": 100.1},
         {"kind": "cutmix", "alpha": 0.001},
         {"kind": "cutmix", "probability": 2.0},
+        {"kind": "rand_augment", "magnitude": 11},
+        {"kind": "rand_augment", "operations": 0},
+        {"kind": "spec_augment", "frequency_width": 5},
+        {"kind": "spec_augment", "frequency_width": 0, "time_width": 1},
+        {"kind": "spec_augment", "frequency_width": 5, "time_width": 1, "time_masks": 17},
+        {"kind": "spec_augment", "frequency_width": 5, "time_width": 1, "time_masks": 0, "frequency_masks": 0},
+        {"kind": "word_dropout", "probability": 0.0},
+        {"kind": "word_dropout", "probability": 1.0},
+        {"kind": "word_dropout", "token": -1},
         {"kind": "rotate"},
         {"kind": "flip", "pixels": 1},
     ],
@@ -101,3 +110,32 @@ def test_what_would_leave_nothing_of_a_picture_is_undefined(field: dict[str, Any
     ((place, reason),) = undefined_for(views_of(field | {name: most + 1}), SHAPE)
     assert place == 0
     assert f"`{name}` must be below {most + 1}" in reason
+
+
+MASKS = {"kind": "spec_augment", "frequency_width": 11, "time_width": 9}
+
+
+@pytest.mark.parametrize(
+    ("shape", "changes", "reason"),
+    [
+        ((1, 12, 10), {}, None),
+        ((12, 10), {}, None),
+        ((12, 10), {"frequency_width": 12}, "`frequency_width` must be below 12 on features of 12 bands"),
+        ((12, 10), {"frequency_width": 12, "frequency_masks": 0}, None),
+        ((1, 12, 10), {"time_width": 10}, "`time_width` must be below 10 on features of 10 frames"),
+        ((120,), {}, "`spec_augment` needs rows of shape [channels, bands, frames] or [bands, frames], found [120]"),
+        ((2, 3, 12, 10), {}, "`spec_augment` needs rows of shape"),
+    ],
+)
+def test_masks_fit_features_over_frequency_and_time(
+    shape: tuple[int, ...], changes: dict[str, Any], reason: str | None
+) -> None:
+    found = undefined_for(views_of(MASKS | changes), shape)
+    assert len(found) == (reason is not None)
+    assert reason is None or found[0][1].startswith(reason)
+
+
+def test_numbers_are_no_tokens() -> None:
+    ((place, reason),) = undefined_for(views_of({"kind": "word_dropout"}), (12,))
+    assert place == 0
+    assert "the student reads numbers" in reason

@@ -41,7 +41,7 @@ STUDENT: dict[str, Any] = {
     "target": "few",
     "student": {"family": "timm", "name": "test_efficientnet"},
     "training": {
-        "steps": 160,
+        "steps": 120,
         "batch_size": 32,
         "learning_rate": 0.004,
         "schedule": "one_cycle",

@@ -21,7 +21,7 @@ from workers.engine.models.families.library.packages import package
 
 NAME = "resnet10t"
 SIDE = 32
-STEPS, BATCH, RATE = 100, 48, 4e-3
+STEPS, BATCH, RATE = 80, 48, 4e-3
 
 
 def training_rows(archive: Path) -> tuple[Tensor, Tensor]:

@@ -35,7 +35,7 @@ TEACHER: dict[str, Any] = {
     "name": "teacher",
     "target": "digit",
     "model": {"family": "convnet", "channels": [16, 32, 64]},
-    "training": {"steps": 200, "batch_size": 64, "learning_rate": 0.004, "schedule": "one_cycle", "threads": 1},
+    "training": {"steps": 150, "batch_size": 64, "learning_rate": 0.004, "schedule": "one_cycle", "threads": 1},
 }
 STUDENT: dict[str, Any] = {
     "kind": "distill",
@@ -43,7 +43,7 @@ STUDENT: dict[str, Any] = {
     "target": "few",
     "student": {"family": "convnet", "channels": [4, 8, 8]},
     "training": {
-        "steps": 300,
+        "steps": 200,
         "batch_size": 32,
         "learning_rate": 0.01,
         "schedule": "one_cycle",

@@ -1,8 +1,10 @@
 """The datasets of a job as tensors, ready for training."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -10,10 +12,12 @@ from torch import Tensor
 from app.contracts.problems import UserError
 from app.contracts.resolving.data.inputs import student_inputs
 from app.contracts.resolving.distillation.searches import folds_of
+from app.contracts.resources.inputs.texts import TokenEncoding
 from app.contracts.resources.manifests import InputTransform
 from app.contracts.resources.splits import SplitName
 from app.contracts.specs.jobs import AnyTrainingJob, TrainJob
 from app.contracts.specs.stores import StoreSpec
+from app.contracts.specs.views import Views
 from workers.engine.data.augment.plan import AugmentationPlan
 from workers.engine.data.dataset import Dataset
 from workers.engine.data.rows.blocks import row_blocks
@@ -35,8 +39,12 @@ class JobData:
     """The inputs of the dataset that the student reads, in the dataset's order."""
 
     @classmethod
-    def of(cls, spec: AnyTrainingJob, dataset: Dataset, device: torch.device) -> "JobData":
-        """The data of a job on `device`. It is the same for all seeds and candidates of a job."""
+    def of(
+        cls, spec: AnyTrainingJob, dataset: Dataset, device: torch.device, tokenizers: Mapping[str, str] | None = None
+    ) -> "JobData":
+        """The data of a job on `device`. It is the same for all seeds and candidates of a job. `tokenizers`: the files
+        of an order, by SHA-256. Raises UserError `view_undefined` where a view has no meaning for the tokens of a text.
+        """
         names, _, problem = student_inputs(spec.network.inputs, dataset.layout.own_shapes)
         if problem is not None:
             raise UserError(problem.code, problem.detail)
@@ -49,6 +57,8 @@ class JobData:
         rows = dataset.splits["train"]
         if folds_of(spec) is not None:
             rows = torch.cat([rows, dataset.splits.get("validation", rows[:0])])
+        if transform.tokens is not None:  # rows may be narrower than the longest that the student reads
+            views, shape = _views_of_tokens(views, transform.tokens, tokenizers or {}), tuple(raw.shape[1:])
         return cls(dataset, inputs, AugmentationPlan.of(views, inputs, rows, shape, transform, raw), names)
 
     @property
@@ -92,6 +102,14 @@ class JobData:
     def split(self, name: SplitName) -> Tensor:
         """The rows of a split, int64; empty if the dataset has no such split."""
         return self.dataset.splits.get(name, torch.empty(0, dtype=torch.int64))
+
+
+def _views_of_tokens(views: Views, encoding: TokenEncoding, tokenizers: Mapping[str, str]) -> Views:
+    from workers.engine.data.texts.tokenizer import TextTokenizer  # tokenizers is imported where there are texts
+    from workers.engine.data.texts.views import with_ids
+
+    path = None if encoding.ids else Path(tokenizers[encoding.tokenizer])
+    return with_ids(views, encoding, TextTokenizer.of_file(path) if path is not None else None)
 
 
 def store_of(spec: AnyTrainingJob) -> StoreSpec:

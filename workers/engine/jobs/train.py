@@ -28,7 +28,7 @@ def train(job: Job) -> TrainingOutcome:
     job.warn_of_spec()
     dataset = read_datasets(job.order, job.spec.dataset_refs())
     _warn_of_texts(job, dataset)
-    data = JobData.of(job.spec, dataset, job.device)
+    data = JobData.of(job.spec, dataset, job.device, job.order.tokenizers)
 
     job.enter("teaching")
     with Teachers(

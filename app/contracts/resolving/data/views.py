@@ -1,4 +1,4 @@
-"""Do the augmentations fit the rows: images [channels, height, width] take all, other arrays noise and mixup."""
+"""Do the augmentations fit the rows? Each says which rows it changes."""
 
 from collections.abc import Mapping, Sequence
 from typing import assert_never
@@ -15,29 +15,38 @@ from app.contracts.specs.views import (
     FlipView,
     MixupView,
     NoiseView,
+    RandAugmentView,
     ShiftView,
+    SpecAugmentView,
     Transform,
     Views,
+    WordDropoutView,
 )
+
+_SIDES = {"images": "[channels, height, width]", "features": "[channels, bands, frames] or [bands, frames]"}
 
 
 def undefined_for(views: Views, input_shape: tuple[int, ...]) -> list[tuple[int, str]]:
-    """(place in `transforms`, reason) of each transform that does not fit rows of `input_shape`."""
+    """(place in `transforms`, reason) of each transform that does not fit numbers in rows of `input_shape`."""
     reasons = [(i, _reason(transform, input_shape)) for i, transform in enumerate(views.transforms)]
     return [(i, reason) for i, reason in reasons if reason is not None]
 
 
 def _reason(transform: Transform, shape: tuple[int, ...]) -> str | None:
-    if isinstance(transform, NoiseView | MixupView):
-        return None
-    if len(shape) != 3:
-        return f"`{transform.kind}` needs rows of shape [channels, height, width], found {list(shape)}"
-    return _too_large(transform, shape[1], shape[2])
+    match transform.rows:
+        case "numbers":
+            return None
+        case "images" | "features":
+            fits = len(shape) == 3 or (len(shape) == 2 and transform.rows == "features")
+            found = f"`{transform.kind}` needs rows of shape {_SIDES[transform.rows]}, found {list(shape)}"
+            return _too_large(transform, shape[-2], shape[-1]) if fits else found
+        case "tokens":
+            return f"`{transform.kind}` changes tokens of a text, and the student reads numbers: leave it out"
+        case _:
+            assert_never(transform.rows)
 
 
-def _too_large(
-    transform: ShiftView | FlipView | CropView | CutoutView | CutmixView, height: int, width: int
-) -> str | None:
+def _too_large(transform: Transform, height: int, width: int) -> str | None:
     size, least, most = f"on images of {height}x{width}", min(height, width), max(height, width)
     match transform:
         case ShiftView():
@@ -49,28 +58,33 @@ def _too_large(
         case CutoutView():
             fits = transform.size < most
             reason = f"`size` must be below {most} {size}, found {transform.size}: nothing would be left"
-        case FlipView() | CutmixView():
+        case SpecAugmentView():
+            return _too_wide(transform, height, width)
+        case FlipView() | CutmixView() | NoiseView() | MixupView() | RandAugmentView() | WordDropoutView():
             return None
         case _:
             assert_never(transform)
     return None if fits else reason
 
 
+def _too_wide(transform: SpecAugmentView, bands: int, frames: int) -> str | None:
+    asked = (
+        ("frequency_width", transform.frequency_masks, transform.frequency_width, bands, "bands"),
+        ("time_width", transform.time_masks, transform.time_width, frames, "frames"),
+    )
+    for name, masks, width, most, of in asked:
+        if masks and width >= most:
+            return f"`{name}` must be below {most} on features of {most} {of}, found {width}: nothing would be left"
+    return None
+
+
 def check_views(
     spec: AnyTrainingJob, dataset: DatasetFacts | None, models: Mapping[str, ModelFacts | None], findings: Findings
 ) -> None:
-    """Problems for augmentations that do not fit the rows or the terms of the loss; `spec` is resolved."""
+    """Problems for augmentations that do not fit rows of numbers, or the terms of the loss; `spec` is resolved."""
     views = spec.training.augmentations
     if views is None:
         return
-    if spec.network.reads == "tokens":
-        findings.problem(
-            "/training/views",
-            "view_undefined",
-            "the student reads texts, whose tokens are no quantities that views could change: leave `views` out",
-        )
-        return
-    _check_whole_numbers(spec, views, models, findings)
     read, there = spec.network.inputs, dataset.inputs if dataset is not None else {}
     if read is not None and set(read) != set(there) and any(ref.stored_as is None for _, ref in spec.teacher_refs()):
         findings.problem(
@@ -79,10 +93,9 @@ def check_views(
             f"teachers see the rows as they are augmented, and the student reads {quoted(read)} alone of "
             f"{quoted(there)}: leave `views` or the student's `inputs` out",
         )
-    shape = (spec.model if isinstance(spec, TrainJob) else spec.student).input_shape
-    for place, reason in undefined_for(views, shape) if shape is not None else ():
-        findings.problem(f"/training/views/transforms/{place}", "view_undefined", reason)
-    _check_channels(views, [there[name] for name in read or there if name in there], shape, findings)
+    if spec.network.reads != "tokens":
+        _check_views_of_numbers(spec, views, [there[name] for name in read or there if name in there], findings)
+        _check_whole_numbers(spec, views, models, findings)
     match spec:
         case TrainJob():
             return
@@ -95,11 +108,34 @@ def check_views(
             assert_never(spec)
 
 
+def _check_views_of_numbers(
+    spec: AnyTrainingJob, views: Views, inputs: Sequence[InputFacts], findings: Findings
+) -> None:
+    shape = (spec.model if isinstance(spec, TrainJob) else spec.student).input_shape
+    for place, reason in undefined_for(views, shape) if shape is not None else ():
+        findings.problem(f"/training/views/transforms/{place}", "view_undefined", reason)
+    _check_features(views, inputs, findings)
+    _check_channels(views, inputs, shape, findings)
+
+
+def _check_features(views: Views, inputs: Sequence[InputFacts], findings: Findings) -> None:
+    """Pixels have no frequencies: masks across a whole image are no view of it."""
+    if not any(each.raw is not None and each.raw.image is not None for each in inputs):
+        return
+    for place, transform in enumerate(views.transforms):
+        if transform.rows == "features":
+            findings.problem(
+                f"/training/views/transforms/{place}",
+                "view_undefined",
+                f"`{transform.kind}` masks frequencies and times of sounds, found images: use `cutout`",
+            )
+
+
 def _check_channels(
     views: Views, inputs: Sequence[InputFacts], shape: tuple[int, ...] | None, findings: Findings
 ) -> None:
     """Warn of transforms of images where the last side of a single input may have the channels."""
-    of_images = [each.kind for each in views.transforms if not isinstance(each, NoiseView | MixupView)]
+    of_images = [each.kind for each in views.transforms if each.rows == "images"]
     if of_images and len(inputs) == 1 and shape is not None and len(shape) == 3:
         warn_of_channels(inputs[0], shape, f"the view `{of_images[0]}`", findings)
 
@@ -107,12 +143,12 @@ def _check_channels(
 def _check_whole_numbers(
     spec: AnyTrainingJob, views: Views, models: Mapping[str, ModelFacts | None], findings: Findings
 ) -> None:
-    """Noise and mixup make numbers that a teacher of integer inputs does not take."""
+    """Some views make numbers that a teacher of integer inputs does not take."""
     facts = [models.get(ref.model or ref.job or "") for _, ref in spec.teacher_refs()]
     if not any(each is not None and each.reads_whole_numbers for each in facts):
         return
     for place, transform in enumerate(views.transforms):
-        if isinstance(transform, NoiseView | MixupView):
+        if transform.makes_numbers:
             findings.problem(
                 f"/training/views/transforms/{place}",
                 "view_undefined",

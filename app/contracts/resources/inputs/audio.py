@@ -1,6 +1,7 @@
 """Inputs of sounds, and the features that they become."""
 
-from math import exp, log
+from dataclasses import dataclass
+from math import exp, log, prod
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
@@ -32,10 +33,10 @@ class LogMel(Contract):
 
 
 class AudioForm(Contract):
-    """What sounds become: log-mel features of one length, float32 [1, mels, frames]."""
+    """What sounds become: rows of one length, log-mel features float32 [1, mels, frames] or samples float32 [1, n]."""
 
     seconds: float = Field(
-        ge=0.05, le=120, description="Length that every sound is brought to: longer ones are cut, shorter ones padded."
+        ge=0.01, le=120, description="Length that every sound is brought to: longer ones are cut, shorter ones padded."
     )
     keep: Literal["start", "centre"] = Field(
         default="start",
@@ -45,7 +46,11 @@ class AudioForm(Contract):
     rate: int = Field(
         default=16_000, ge=4_000, le=48_000, description="Sampling rate in Hz to which every sound is resampled."
     )
-    features: LogMel = Field(default=LogMel(), description="The features of a sound.")
+    features: LogMel | Literal["samples"] = Field(
+        default=LogMel(),
+        description="The features of a sound, or `samples`: the samples as they are, a series of one channel, as "
+        "ONNX graphs for sounds take them.",
+    )
 
     @property
     def samples(self) -> int:
@@ -53,54 +58,77 @@ class AudioForm(Contract):
         return round(self.seconds * self.rate)
 
     @property
-    def window(self) -> int:
-        """Samples of a window, which is also the length of the Fourier transform."""
-        return round(self.features.window * self.rate)
-
-    @property
-    def hop(self) -> int:
-        """Samples from one window to the next."""
-        return round(self.features.hop * self.rate)
-
-    @property
-    def highest(self) -> float:
-        """Upper end of the highest band in Hz."""
-        return self.rate / 2 if self.features.highest is None else self.features.highest
+    def log_mel(self) -> LogMel | None:
+        """The settings of log-mel features; None where rows are samples."""
+        return None if self.features == "samples" else self.features
 
     @property
     def row(self) -> Shape:
-        """[1, mels, frames]; low bands first."""
-        return 1, self.features.mels, self.samples // self.hop
+        """[1, mels, frames], low bands first; [1, samples] where rows are samples."""
+        bands = Bands.of(self)
+        return (1, self.samples) if bands is None else (1, bands.count, self.samples // bands.hop)
 
     @model_validator(mode="after")
     def _has_frames_and_bands(self) -> Self:
-        if self.window > self.samples or self.hop > self.window:
+        bands = Bands.of(self)
+        if bands is not None and (bands.window > self.samples or bands.hop > bands.window):
             raise ValueError(
-                f"`seconds`, `window` and `hop` are {self.samples}, {self.window} and {self.hop} samples, expected "
+                f"`seconds`, `window` and `hop` are {self.samples}, {bands.window} and {bands.hop} samples, expected "
                 "each to be at least the next: make the first ones longer"
             )
-        if self.row[1] * self.row[2] > MOST_FEATURES:
+        if prod(self.row) > MOST_FEATURES:
             raise ValueError(
-                f"a row would have {self.row[1]} x {self.row[2]} features, {MOST_FEATURES} at most: choose shorter "
-                "`seconds`, a longer `hop` or fewer `mels`"
+                f"a row would have {' x '.join(map(str, self.row[1:]))} features, {MOST_FEATURES} at most: choose "
+                "shorter `seconds`, a longer `hop`, fewer `mels` or a lower `rate`"
             )
-        if not self.features.lowest < self.highest <= self.rate / 2:
-            raise ValueError(
-                f"the bands go from {self.features.lowest:g} to {self.highest:g} Hz, expected them to rise and to end "
-                f"at {self.rate / 2:g} Hz, half of `rate`, at most: change `lowest` or `highest`"
-            )
-        self._check_bands()
+        if bands is not None:
+            bands.check()
         return self
 
-    def _check_bands(self) -> None:
-        """Raises ValueError for bands between two frequencies of the Fourier transform, which would always be empty."""
-        edges = mel_edges(self)
+
+@dataclass(frozen=True)
+class Bands:
+    """Log-mel features of sounds of `rate` Hz: `count` bands from `lowest` to `highest` Hz; `window` and `hop` in
+    samples. A window is also the length of the Fourier transform.
+    """
+
+    rate: int
+    count: int
+    window: int
+    hop: int
+    lowest: float
+    highest: float
+
+    @classmethod
+    def of(cls, form: AudioForm) -> "Bands | None":
+        """None where rows are samples."""
+        mel, rate = form.log_mel, form.rate
+        if mel is None:
+            return None
+        highest = rate / 2 if mel.highest is None else mel.highest
+        return cls(rate, mel.mels, round(mel.window * rate), round(mel.hop * rate), mel.lowest, highest)
+
+    @property
+    def edges(self) -> tuple[float, ...]:
+        """Ends and centres of the bands in Hz, `count` + 2: band i goes from i over its centre i + 1 to i + 2."""
+        low, high = _mel(self.lowest), _mel(self.highest)
+        return tuple(_hertz(low + (high - low) * i / (self.count + 1)) for i in range(self.count + 2))
+
+    def check(self) -> None:
+        """Raises ValueError for bands that do not rise, and for those between two frequencies of the Fourier transform,
+        which would always be empty.
+        """
+        if not self.lowest < self.highest <= self.rate / 2:
+            raise ValueError(
+                f"the bands go from {self.lowest:g} to {self.highest:g} Hz, expected them to rise and to end "
+                f"at {self.rate / 2:g} Hz, half of `rate`, at most: change `lowest` or `highest`"
+            )
         step = self.rate / self.window
-        for low, high in zip(edges, edges[2:], strict=False):
+        for low, high in zip(self.edges, self.edges[2:], strict=False):
             if (int(low / step) + 1) * step >= high:
                 raise ValueError(
-                    f"with {self.features.mels} `mels` the band from {low:.0f} to {high:.0f} Hz is narrower than the "
-                    f"{step:.0f} Hz that a window of {self.features.window:g} s tells apart: choose fewer `mels`, a "
+                    f"with {self.count} `mels` the band from {low:.0f} to {high:.0f} Hz is narrower than the "
+                    f"{step:.0f} Hz that a window of {self.window / self.rate:g} s tells apart: choose fewer `mels`, a "
                     "longer `window` or a higher `lowest`"
                 )
 
@@ -109,13 +137,6 @@ _LINEAR, _LINEAR_MELS, _LOG_STEP = 1000.0, 15.0, log(6.4) / 27.0
 """Slaney's mel scale: 200/3 Hz a mel up to 1000 Hz, from there 27 mels for a factor of 6.4. Source: Slaney, Auditory
 Toolbox, 1998, as in librosa's `hz_to_mel`.
 """
-
-
-def mel_edges(form: AudioForm) -> tuple[float, ...]:
-    """Ends and centres of the bands in Hz, `mels` + 2: band i goes from i over its centre i + 1 to i + 2."""
-    low, high = _mel(form.features.lowest), _mel(form.highest)
-    count = form.features.mels + 1
-    return tuple(_hertz(low + (high - low) * i / count) for i in range(count + 1))
 
 
 def _mel(hertz: float) -> float:
@@ -131,11 +152,12 @@ def _hertz(mel: float) -> float:
 
 
 class AudioInput(AudioForm):
-    """Sounds of any lengths and sampling rates, brought to features of one length at reading.
+    """Sounds of any lengths and sampling rates, brought to features or samples of one length at reading.
 
     Channels become their mean. Other sampling rates are resampled by a windowed sinc (six zero crossings of each side,
     Hann window, cut-off at 0.99 of half the lower rate: torchaudio's default). Students read the features as
-    images of one channel.
+    images of one channel, and samples as a series. Two inputs may read one column: a teacher takes the samples, its
+    student the features.
     """
 
     kind: Literal["audio"]

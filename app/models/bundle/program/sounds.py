@@ -1,6 +1,6 @@
 """`python sounds.py ROWS.npz FILE_OR_FOLDER …`: sound files as rows for `predict.py`, in the order of their paths.
 
-Needs numpy and soundfile. The features are those that the service makes of the same files.
+Needs numpy and soundfile. The features or samples are those that the service makes of the same files.
 """
 
 import json
@@ -17,8 +17,7 @@ Numbers = NDArray[np.float64]
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3")
 INPUTS = json.loads((Path(__file__).parent / "config.json").read_text("utf-8"))["inputs"]
 ((NAME, COLUMN, FORM),) = [(name, each["columns"][0], each["raw"]["audio"]) for name, each in INPUTS.items()]
-RATE, MEL = FORM["rate"], FORM["features"]
-SAMPLES, WINDOW, HOP = (round(RATE * seconds) for seconds in (FORM["seconds"], MEL["window"], MEL["hop"]))
+RATE, MEL, SAMPLES = FORM["rate"], FORM["features"], round(FORM["rate"] * FORM["seconds"])
 
 
 def resampled(x: Numbers, rate: int, wanted: range) -> Numbers:
@@ -62,15 +61,20 @@ def mel(hertz: float) -> float:
     return hertz * 15 / 1000 if hertz < 1000 else 15 + math.log(hertz / 1000) / (math.log(6.4) / 27)
 
 
-def features(path: Path) -> NDArray[np.float32]:
-    """Log-mel features [1, mels, frames]."""
+def row(path: Path) -> NDArray[np.float32]:
+    """Log-mel features [1, mels, frames], or samples [1, n]."""
+    return samples(path).astype(np.float32)[None] if MEL == "samples" else features(samples(path))
+
+
+def features(x: Numbers) -> NDArray[np.float32]:
+    window, hop = round(RATE * MEL["window"]), round(RATE * MEL["hop"])
     low, high = mel(MEL["lowest"]), mel(MEL["highest"] or RATE / 2)
     edges = hertz(low + (high - low) * np.arange(MEL["mels"] + 2) / (MEL["mels"] + 1))
-    distances, widths = edges[:, None] - np.arange(WINDOW // 2 + 1) * (RATE / WINDOW), np.diff(edges)[:, None]
+    distances, widths = edges[:, None] - np.arange(window // 2 + 1) * (RATE / window), np.diff(edges)[:, None]
     filters = np.maximum(0.0, np.minimum(-distances[:-2] / widths[:-1], distances[2:] / widths[1:]))
-    padded = np.pad(samples(path), WINDOW // 2, mode="reflect")
-    frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP][: SAMPLES // HOP]
-    spectrum = np.fft.rfft(frames * (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)), axis=1)
+    padded = np.pad(x, window // 2, mode="reflect")
+    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop][: SAMPLES // hop]
+    spectrum = np.fft.rfft(frames * (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)), axis=1)
     power = filters * (2.0 / (edges[2:] - edges[:-2]))[:, None] @ (spectrum.real**2 + spectrum.imag**2).T
     levels = np.log10(np.maximum(power, 1e-10))
     found: NDArray[np.float32] = ((np.maximum(levels, levels.max() - 8.0) + 4.0) / 4.0).astype(np.float32)[None]
@@ -85,7 +89,7 @@ def main() -> None:
     paths = [path for path in paths if path in given or path.suffix.lower() in SUFFIXES]
     if not paths:
         sys.exit(f"expected sounds ({', '.join(SUFFIXES)}), found none")
-    rows: dict[str, Any] = {COLUMN: np.stack([features(path) for path in paths])}
+    rows: dict[str, Any] = {COLUMN: np.stack([row(path) for path in paths])}
     np.savez(sys.argv[1], **rows)
     print(f"{sys.argv[1]}: {len(paths)} rows", *paths, sep="\n")
 

@@ -7,6 +7,7 @@ import pytest
 from app.contracts.resolving.resolve import Resolution, resolve
 from app.contracts.resources.facts import DatasetFacts, InputFacts, ModelFacts, TargetFacts
 from app.contracts.resources.inputs.audio import AudioForm
+from app.contracts.resources.inputs.images import ImageForm
 from app.contracts.resources.raw_rows import RawInput
 from app.contracts.specs.jobs import ANY_SPEC, DistillJob, TrainJob
 from app.contracts.specs.views import Views
@@ -60,6 +61,19 @@ def test_sounds_stay_as_they_are() -> None:
     raw = RawInput(dtype="float32", shape=form.row, arranged=form.row, rows="float32", audio=form)
     sounds = data.model_copy(update={"inputs": {"x": InputFacts(shape=form.row, raw=raw)}})
     assert views(resolved({**TRAIN, **BEST}, sounds)) is None
+
+
+def test_pixels_are_no_frequencies() -> None:
+    """A dataset of images refuses masks of features by name; sounds, and arrays of unknown meaning, take them."""
+    masks = {"kind": "spec_augment", "frequency_width": 8, "time_width": 8}
+    spec, data = {**TRAIN, "training": {"views": {"transforms": [masks]}}}, rows(3, 32, 32)
+    assert not resolved(spec, data).problems
+    form = ImageForm(size=(32, 32), channels=3)
+    raw = RawInput(dtype="uint8", shape=(32, 32, 3), arranged=(3, 32, 32), rows="float32", image=form)
+    images = data.model_copy(update={"inputs": {"x": InputFacts(shape=(3, 32, 32), raw=raw)}})
+    (problem,) = resolved(spec, images).problems
+    assert (problem.pointer, problem.code) == ("/training/views/transforms/0", "view_undefined")
+    assert "found images: use `cutout`" in problem.detail
 
 
 @pytest.mark.parametrize("recipe", ["fast", "default"])

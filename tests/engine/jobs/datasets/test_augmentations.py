@@ -11,6 +11,7 @@ from workers.engine.common.stop import Stopped
 Json = dict[str, Any]
 SHIFTED: Json = {"seed": 3, "transforms": [{"kind": "shift", "pixels": 1}, {"kind": "flip"}]}
 MIXED: Json = {"seed": 3, "transforms": [{"kind": "shift", "pixels": 1}, {"kind": "mixup", "alpha": 0.4}]}
+MASKED: Json = {"seed": 3, "transforms": [{"kind": "spec_augment", "frequency_width": 2, "time_width": 2}]}
 STUDENT: Json = {"family": "convnet", "channels": [4]}
 
 
@@ -18,7 +19,7 @@ def viewed(views: Json, **changes: Any) -> Json:
     return soft({"method": "kd"}, student=STUDENT, training={**TRAINING, "views": views}, **changes)
 
 
-@pytest.mark.parametrize("views", [SHIFTED, MIXED], ids=["shifted", "mixed"])
+@pytest.mark.parametrize("views", [SHIFTED, MIXED, MASKED], ids=["shifted", "mixed", "masked"])
 def test_a_job_with_views_that_was_interrupted_gives_the_same_student(harness: EngineHarness, views: Json) -> None:
     pictures(harness)
     harness.run(viewed(views), "whole")

@@ -178,7 +178,7 @@ def _refused() -> Iterator[tuple[str, dict[str, Any], str, str]]:
     yield (
         "views",
         {**DISTILL, "training": {**TRAINING, "views": {"transforms": [{"kind": "noise", "std": 0.1}]}}},
-        ("/training/views"),
+        ("/training/views/transforms/0"),
         "view_undefined",
     )
     yield "images", {**DISTILL, "student": {"family": "timm", "name": "test_vit"}}, "/student/family", "input_mismatch"

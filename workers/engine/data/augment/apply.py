@@ -14,8 +14,11 @@ from app.contracts.specs.views import (
     MixupView,
     NoiseView,
     PlainView,
+    RandAugmentView,
     ShiftView,
+    SpecAugmentView,
     Views,
+    WordDropoutView,
 )
 from workers.engine.data.augment.cutout import cutout
 from workers.engine.data.augment.draws import Draws
@@ -23,6 +26,9 @@ from workers.engine.data.augment.flips import flip
 from workers.engine.data.augment.mixing import cutmix, mixup
 from workers.engine.data.augment.noise import noise
 from workers.engine.data.augment.partners import MixingPartners
+from workers.engine.data.augment.photometric import rand_augment
+from workers.engine.data.augment.spectrogram import spec_augment
+from workers.engine.data.augment.tokens import word_dropout
 from workers.engine.data.augment.translation import crop, shift
 
 
@@ -85,6 +91,12 @@ def _transformed(x: Tensor, draws: Draws, transform: PlainView) -> Tensor:
             return cutout(x, draws, transform)
         case NoiseView():
             return noise(x, draws, transform)
+        case RandAugmentView():
+            return rand_augment(x, draws, transform)
+        case SpecAugmentView():
+            return spec_augment(x, draws, transform)
+        case WordDropoutView():
+            return word_dropout(x, draws, transform)
         case _:
             assert_never(transform)
 

@@ -22,7 +22,7 @@ def pixels_of(spec: ImageInput) -> ArrayInput:
 
 
 def features_of(spec: AudioInput) -> ArrayInput:
-    """The input of sounds as features, numbers [N, 1, mels, frames]."""
+    """The input of sounds as features or samples, numbers [N, *spec.row]."""
     return ArrayInput(
         kind="array", columns=spec.columns, layout="channels_first", standardize=spec.standardize, shape=spec.row
     )

@@ -49,7 +49,7 @@ def images_as_uploaded(pixels: Array, spec: ImageInput) -> UploadedRows:
 
 
 def sounds_as_uploaded(features: Array, spec: AudioInput) -> UploadedRows:
-    """Of an input of sounds. `features`: of the rows that are kept, [m, 1, mels, frames]."""
+    """Of an input of sounds. `features`: of the rows that are kept, [m, *spec.row]."""
     found = numbers_as_uploaded(features, features_of(spec), "sounds", torch.float32, np.arange(len(features)))
     return replace(found, form=found.form.model_copy(update={"audio": spec.form}))
 

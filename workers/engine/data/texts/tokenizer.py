@@ -16,6 +16,8 @@ FILE_NAME = "tokenizer.json"
 MOST_BYTES = 64 << 20
 _PADS = ("[PAD]", "<pad>", "<|endoftext|>", "</s>")
 """Names of the token that fills rows, as models call it."""
+_REPLACING = ("[MASK]", "<mask>", "[UNK]", "<unk>")
+"""Names of the token that stands for any other, the mask token first."""
 VERSION = f"tokenizers {__version__}"
 
 
@@ -50,6 +52,19 @@ class TextTokenizer:
         """The id of the token that fills rows, by the names that models give it; None without such a token."""
         found = (self._tokenizer.token_to_id(name) for name in _PADS)
         return next((place for place in found if place is not None), None)
+
+    @property
+    def replacing(self) -> int | None:
+        """The id of the mask token, else of the unknown token, by the names that models give them; None without one."""
+        found = (self._tokenizer.token_to_id(name) for name in _REPLACING)
+        return next((place for place in found if place is not None), None)
+
+    @property
+    def special(self) -> tuple[int, ...]:
+        """The ids of special tokens, ascending."""
+        return tuple(
+            sorted(place for place, each in self._tokenizer.get_added_tokens_decoder().items() if each.special)
+        )
 
     def encode(self, texts: Sequence[tuple[str, ...]], length: int) -> list[NDArray[np.int32]]:
         """The ids of each row, `length` at most: of one text, or of a pair, with the special tokens. Of longer rows

@@ -79,7 +79,7 @@ class Preflight:
         dataset = read_datasets(order, self._spec.dataset_refs())
         loaded = self._enter("teaching")
         job = self._spec.job
-        data = JobData.of(job, dataset, self._device)
+        data = JobData.of(job, dataset, self._device, order.tokenizers)
         with Teachers(order, dataset, self._device, self._check, store_of(job), data.augmentation) as teachers:
             findings = _Findings(loading=loaded - began)
             self._check_teachers(teachers, findings)

@@ -9,7 +9,7 @@ import scipy.signal
 import soundfile
 from pydantic import ValidationError
 
-from app.contracts.resources.inputs.audio import AudioForm, mel_edges
+from app.contracts.resources.inputs.audio import AudioForm, Bands
 from tests.engine.data.formats.sounds.recordings import RATE, encoded, features_of, noise, spec, tone
 from workers.engine.data.formats.sounds.resample import new_length, place, reach, resampled
 
@@ -37,12 +37,14 @@ def test_features_are_those_of_whisper() -> None:
 def test_features_are_those_of_scipy_and_triangles(settings: dict[str, Any]) -> None:
     sound = noise(0.3)
     form = spec(features=settings)
+    made = Bands.of(form)
+    assert made is not None
     _, _, spectrum = scipy.signal.stft(
-        np.pad(sound, form.window // 2, mode="reflect"), RATE, "hann", form.window, form.window - form.hop,
+        np.pad(sound, made.window // 2, mode="reflect"), RATE, "hann", made.window, made.window - made.hop,
         boundary=None, padded=False, scaling="spectrum",
     )  # fmt: skip
-    power = np.abs(spectrum[:, : form.row[2]] * (form.window / 2)) ** 2
-    edges, bins = mel_edges(form), np.arange(len(power)) * RATE / form.window
+    power = np.abs(spectrum[:, : form.row[2]] * (made.window / 2)) ** 2
+    edges, bins = made.edges, np.arange(len(power)) * RATE / made.window
     bands = np.stack(
         [np.interp(bins, edges[i : i + 3], (0, 2 / (edges[i + 2] - edges[i]), 0)) for i in range(form.row[1])]
     )
@@ -166,6 +168,18 @@ def test_the_same_file_gives_the_same_bits() -> None:
     np.testing.assert_array_equal(features_of(file), features_of(file))
 
 
+def test_samples_are_those_of_the_file_cut_or_padded_at_the_asked_rate() -> None:
+    sound = noise(0.3)
+    found = features_of(encoded(sound, codec="FLOAT"), features="samples", seconds=0.036)
+    assert found.shape == (1, 576)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found[0], sound[:576].astype(np.float32))
+    longer = features_of(encoded(sound, codec="FLOAT"), features="samples", seconds=0.4)
+    np.testing.assert_array_equal(longer[0], np.pad(sound, (0, 1600)).astype(np.float32))
+    other = features_of(encoded(tone(440, rate=48_000), 48_000), features="samples")
+    np.testing.assert_allclose(other[0, 600:-600], tone(440)[600:-600], atol=5e-4)
+
+
 def test_the_content_says_the_format_not_the_name() -> None:
     sound = noise()
     assert soundfile.info(io.BytesIO(encoded(sound, kind="FLAC"))).format == "FLAC"
@@ -181,6 +195,8 @@ def test_the_content_says_the_format_not_the_name() -> None:
         ({"features": {"lowest": 4_000.0, "highest": 4_000.0}}, "`lowest`"),
         ({"features": {"mels": 256}}, "`window`"),
         ({"seconds": 120.0, "features": {"mels": 128, "hop": 0.002}}, "`hop`"),
+        ({"seconds": 120.0, "features": "samples"}, "`seconds`"),
+        ({"features": "waves"}, "samples"),
         ({"seconds": 0.0}, "seconds"),
         ({"rate": 500}, "rate"),
     ],
@@ -194,5 +210,7 @@ def test_forms_without_sense_are_refused(form: dict[str, Any], named: str) -> No
 def test_no_band_of_an_accepted_form_is_empty() -> None:
     for mels in (8, 40, 64, 80, 128):
         form = AudioForm.model_validate({"seconds": 1.0, "features": {"mels": mels}})
-        edges, bins = mel_edges(form), np.arange(form.window // 2 + 1) * form.rate / form.window
+        made = Bands.of(form)
+        assert made is not None
+        edges, bins = made.edges, np.arange(made.window // 2 + 1) * form.rate / made.window
         assert all(((bins > edges[i]) & (bins < edges[i + 2])).any() for i in range(mels))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from app.contracts.problems import UserError
 from app.contracts.resources.inputs.audio import SOUND_SUFFIXES, AudioForm
-from workers.engine.data.formats.sounds.log_mel import log_mel
+from workers.engine.data.formats.sounds.log_mel import row_of
 from workers.engine.data.formats.sounds.resample import new_length, place, reach, resampled
 
 FORMATS: Final = ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MPEG", "MP3")
@@ -38,19 +38,19 @@ _BLOCK: Final = 1 << 16
 
 
 def features(name: str, encoded: bytes, form: AudioForm) -> NDArray[np.float32]:
-    """Features [1, mels, frames] of an encoded sound.
+    """The row [*form.row] of an encoded sound.
 
     Raises UserError: `unsupported_sound`, `sound_too_long`, `broken_sound`.
     """
     try:
         try:
             with _opened(name, encoded) as file:
-                return log_mel(_brought_to(name, file, file.frames, form), form)
+                return row_of(_brought_to(name, file, file.frames, form), form)
         except _EndedError as end:
             if not end.is_estimated or end.frames == 0:
                 raise _broken(name, f"is truncated, it ends after {end.frames} samples") from None
             with _opened(name, encoded) as file:
-                return log_mel(_brought_to(name, file, end.frames, form), form)
+                return row_of(_brought_to(name, file, end.frames, form), form)
     except soundfile.SoundFileError:
         raise _broken(name, "cannot be decoded, it is truncated or damaged") from None
 

@@ -22,7 +22,7 @@ DECODER: Final = 1
 
 
 def sound_rows(name: str, sounds: EncodedFiles, spec: AudioInput, storage: RowStorage | None, kind: str) -> Tensor:
-    """Features float32 [N, 1, mels, frames] of an input, of a file of format `kind`. With a storage they are mapped
+    """Rows float32 [N, *spec.row] of an input, of a file of format `kind`. With a storage they are mapped
     from its file, which is made once; without one they are in memory.
 
     Raises the UserErrors of `features`, and `too_large`.
@@ -32,7 +32,7 @@ def sound_rows(name: str, sounds: EncodedFiles, spec: AudioInput, storage: RowSt
     if count * row.bytes > MOST_BYTES:
         raise UserError(
             "too_large",
-            f"input `{name}` has {count} sounds of {spec.row} features, {count * row.bytes} bytes, {MOST_BYTES} at "
+            f"input `{name}` has {count} sounds of {spec.row} numbers, {count * row.bytes} bytes, {MOST_BYTES} at "
             "most: choose shorter `seconds`, a longer `hop` or fewer `mels`, or upload fewer sounds",
         )
 

@@ -1,4 +1,4 @@
-"""ONNX files as they ship in Python packages: uploaded unmodified they become ready, and two of them are distilled.
+"""ONNX files as they ship in Python packages: uploaded unmodified they become ready, and three of them are distilled.
 
 The packages are downloaded without their dependencies, and are not imported.
 """
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests.benchmarks.figures import say
+from tests.benchmarks.packages.voices import write_windows
 from tests.demo.service import Service
 from tests.e2e.conftest import Client
 
@@ -22,6 +23,8 @@ PACKAGES = ("magika==1.0.3", "rapidocr-onnxruntime==1.4.4", "silero-vad==6.2.3")
 CLASSES = {"kind": "class", "output": "probabilities"}
 IMAGE = {"inputs": {"x": {"shape": [3, 48, 192], "scale": 1 / 255, "mean": 0.5, "std": 0.5}}}
 STATE = {"constant": 0.0}
+WINDOW = 576
+"""Samples of a row of silero-vad at 16 kHz: 64 of the window before, and 512."""
 VOICE = {"voice": {"kind": "multilabel", "output": "probabilities"}}
 GRAPHS: dict[str, dict[str, Any]] = {
     "magika/models/standard_v3_3/model.onnx": {"outputs": {"target_label": CLASSES}},
@@ -34,17 +37,17 @@ GRAPHS: dict[str, dict[str, Any]] = {
     "silero_vad/data/silero_vad.onnx": {
         "outputs": VOICE,
         "rename": {"output": "voice"},
-        "inputs": {"input": {"shape": [512]}, "state": STATE, "sr": {"constant": 16000}},
+        "inputs": {"input": {"shape": [WINDOW]}, "state": STATE, "sr": {"constant": 16000}},
     },
     "silero_vad/data/silero_vad_16k_op15.onnx": {
         "outputs": VOICE,
         "rename": {"output": "voice"},
-        "inputs": {"input": {"shape": [512]}, "state": STATE, "sr": {"constant": 16000}},
+        "inputs": {"input": {"shape": [WINDOW]}, "state": STATE, "sr": {"constant": 16000}},
     },
     "silero_vad/data/silero_vad_half.onnx": {
         "outputs": VOICE,
         "rename": {"output": "voice"},
-        "inputs": {"input": {"shape": [512]}, "state": STATE},
+        "inputs": {"input": {"shape": [WINDOW]}, "state": STATE},
     },
 }
 
@@ -76,6 +79,15 @@ def test_a_graph_of_a_package_becomes_ready(file: str, client: Client, packages:
     assert model["state"] == "ready", model["rejection"]
     assert model["parameters"] > 100_000
     say(f"{file}: {model['parameters']:,} stored numbers, inputs {model['input_shapes']} {model['input_types']}")
+
+
+def test_a_graph_whose_rows_are_steps_of_one_recording_is_refused_by_name(client: Client, packages: Path) -> None:
+    manifest = {"outputs": VOICE, "rename": {"speech_probs": "voice"}, "inputs": {"h": STATE, "c": STATE}}
+    content = packages / "silero_vad/data/silero_vad_16k_sequence.onnx"
+    model = client.upload("models", {"name": "sequence", "format": "onnx", **manifest}, content)
+    assert model["state"] == "rejected"
+    assert model["rejection"]["code"] == "depends_on_batch"
+    say(f"silero_vad_16k_sequence: {model['rejection']['message']}")
 
 
 def distilled(client: Client, model: str, dataset: dict[str, Any], student: dict[str, Any]) -> dict[str, Any]:
@@ -131,3 +143,29 @@ def test_a_classifier_of_text_lines_is_distilled(client: Client, packages: Path,
     report = distilled(client, model["id"], dataset, {"family": "convnet", "channels": [4, 8]})
     assert report["fidelity"]["angle"]["agreement"] > 0.9
     say(f"rapidocr: agreement {report['fidelity']}, compression {report['compression']['parameters']:.0f}")
+
+
+def test_a_detector_of_voices_is_distilled_to_a_student_of_log_mel_features(
+    client: Client, packages: Path, tmp_path: Path
+) -> None:
+    """The teacher reads samples with a state of zeros, the student features of the same recordings."""
+    write_windows(tmp_path / "windows.zip", 4000, WINDOW)
+    length = {"kind": "audio", "seconds": WINDOW / 16_000}
+    features = {"mels": 24, "window": 0.016, "hop": 0.004}
+    inputs = {"wave": {**length, "features": "samples"}, "mel": {**length, "features": features}}
+    manifest = {"name": "windows", "format": "sounds", "inputs": inputs}
+    graph = GRAPHS["silero_vad/data/silero_vad.onnx"]
+    own = {name: each for name, each in graph["inputs"].items() if name != "input"}
+    read = {
+        **graph,
+        "inputs": {"wave": graph["inputs"]["input"], **own},
+        "rename": {**graph["rename"], "input": "wave"},
+    }
+    content = packages / "silero_vad/data/silero_vad.onnx"
+    model = client.upload("models", {"name": "silero", "format": "onnx", **read}, content)
+    assert model["state"] == "ready", model["rejection"]
+    dataset = client.upload("datasets", manifest, tmp_path / "windows.zip")
+    student = {"family": "convnet", "channels": [8, 16], "inputs": ["mel"]}
+    report = distilled(client, model["id"], dataset, student)
+    say(f"silero-vad: agreement {report['fidelity']}, compression {report['compression']['parameters']:.0f}")
+    assert report["fidelity"]["voice"]["agreement"] > 0.88, "0.79 of all windows have the commonest answer"
