@@ -16,7 +16,7 @@ from app.contracts.resources.inputs.images import ImageInput
 from tests.benchmarks.figures import line, ratio, say
 from tests.engine.data.formats.images.archives import encoded, manifest, zipped
 from workers.engine.common.row_storage import RowStorage
-from workers.engine.data.formats.images.pixels import decoded
+from workers.engine.data.formats.images.pixels import image_rows
 from workers.engine.data.formats.read import read_columns
 from workers.engine.data.reading import read_dataset
 
@@ -57,7 +57,7 @@ def test_an_archive_is_read_about_as_fast_as_pillow_decodes_it(tmp_path: Path) -
     def decode() -> None:
         images = read_columns(path, "images", {"image"}).encoded["image"]
         folder = tmp_path / str(next(places))
-        decoded("image", images, image, RowStorage("0" * 64, folder, folder, 1 << 40), "images")
+        image_rows("image", images, image, RowStorage("0" * 64, folder, folder, 1 << 40), "images")
 
     def stored() -> None:
         folder = tmp_path / str(next(places))

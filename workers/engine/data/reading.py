@@ -35,6 +35,7 @@ from app.contracts.resources.tables import CategoryInput, InputEncoding
 from workers.engine.common.row_storage import RowStorage
 from workers.engine.data.dataset import Dataset, InputRows, SplitRows, TargetColumn
 from workers.engine.data.formats.common import Array
+from workers.engine.data.formats.files.encoded import RawRows, encoded_of, tensors_of
 from workers.engine.data.formats.read import read_columns
 from workers.engine.data.formats.written import FileColumns
 from workers.engine.data.labels import class_column, number_column
@@ -120,14 +121,12 @@ def read_dataset(
             found, labelled[name] = ids_of(name, spec, file, reading)
         elif isinstance(spec, TextInput) and set(spec.columns or (name,)) <= file.lists.keys():
             found, labelled[name] = words_of(name, spec, file, places["train"], reading)
-            others |= found.others
-            tokenizers |= {name: found.trained} if found.trained is not None else {}
         elif isinstance(spec, TextInput):
             found = _texts(name, spec, file, places["train"], storage, reading, manifest)
-            others |= found.others
-            tokenizers |= {name: found.trained} if found.trained is not None else {}
         else:
             found = _input(name, spec, file, places, nulls_of(manifest.format), exact, (fills or {}).get(name))
+        others |= found.others
+        tokenizers |= {name: found.trained} if found.trained is not None else {}
         uploaded[name] = _as_uploaded(name, spec, found, arrays, manifest.format, sampled.numpy()).read_from(
             spec.columns or (name,)
         )
@@ -144,7 +143,7 @@ def read_dataset(
     weights = {name: _weights(name, spec.column or name, arrays) for name, spec in manifest.weights.items()}
     return Dataset(
         file.rows,
-        inputs,
+        tensors_of(inputs),
         targets,
         splits,
         transforms,
@@ -152,6 +151,7 @@ def read_dataset(
         weights=weights,
         standardization=standardization,
         uploaded=Uploaded(sampled, uploaded),
+        encoded=encoded_of(inputs),
         tokenizers=tokenizers,
         mapped=frozenset(name for name in inputs if storage and _is_stored(manifest.inputs.get(name))),
     )
@@ -282,9 +282,9 @@ def _images(
             '`"format": "images"`, whose column is `image`, or a parquet file with a column of encoded images. Arrays '
             'of pixels are of `"kind": "array"`',
         )
-    from workers.engine.data.formats.images.pixels import decoded  # Pillow is imported where there are images
+    from workers.engine.data.formats.images.pixels import image_rows  # Pillow is imported where there are images
 
-    rows = decoded(name, file.encoded[spec.column], spec, storage, kind)
+    rows = image_rows(name, file.encoded[spec.column], spec, storage, kind)
     return InputRows(rows, columns=_in_order_of_numbers(name, pixels_of(spec), tuple(rows.shape[1:])))
 
 
@@ -436,7 +436,7 @@ def check_scale(name: str, mean: Sequence[float], deviation: Sequence[float]) ->
 
 def transform_of(
     name: str,
-    raw: Tensor,
+    raw: RawRows,
     spec: ArrayInput | CategoryInput | TextInput | TokensInput,
     train: Tensor,
     encoding: InputEncoding | None = None,
@@ -476,7 +476,7 @@ def transform_of(
 
 def standardization_of(
     spec: ArrayInput | CategoryInput | TextInput | TokensInput,
-    raw: Tensor,
+    raw: RawRows,
     train: Tensor,
     encoding: InputEncoding | None,
 ) -> tuple[Standardization, str | None]:
@@ -490,7 +490,7 @@ def standardization_of(
     return chosen(raw, train)
 
 
-def _indicators(raw: Tensor, encoding: InputEncoding | None) -> int:
+def _indicators(raw: RawRows, encoding: InputEncoding | None) -> int:
     """Number of indicators of missing numbers at the end of a row."""
     return raw.shape[1] // 2 if encoding is not None and encoding.missing == "indicator" else 0
 

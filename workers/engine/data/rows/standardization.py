@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from workers.engine.data.formats.files.encoded import RawRows, parts_of
 from workers.engine.data.rows.blocks import row_blocks
 
 Standardization = Literal["elements", "all", "none"]
@@ -24,14 +25,14 @@ MOST_APART = 30.0
 """Ratio of the largest numbers of channels up to which they are taken to be of one kind."""
 
 
-def chosen(raw: Tensor, train: Tensor | None = None) -> tuple[Standardization, str]:
+def chosen(raw: RawRows, train: Tensor | None = None) -> tuple[Standardization, str]:
     """(how rows are standardised, why), by the rows `train` (int64 [n]; None: all) of raw ones [N, k, …]."""
     if len(raw if train is None else train) == 0:
         return "none", "there is no training row to measure"
     axes = [0, *range(2, raw.dim())]
     sizes = torch.zeros(raw.shape[1], dtype=torch.float64)
-    for part in row_blocks(raw, train):
-        sizes = torch.maximum(sizes, raw[part].abs().amax(dim=axes).double())
+    for block in parts_of(raw, row_blocks(raw, train)):
+        sizes = torch.maximum(sizes, block.abs().amax(dim=axes).double())
     largest = float(sizes.max())
     if largest > MOST or 0.0 < largest < LEAST:
         return "none", f"numbers up to {largest:.1e} have no mean and deviation that a manifest can say"
