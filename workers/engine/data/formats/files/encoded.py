@@ -1,5 +1,6 @@
 """Rows that stay encoded, and are decoded when they are taken, or by threads before they are."""
 
+import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,12 +30,17 @@ _LOADED: Final = 256
 """Encoded files in memory while they are copied."""
 
 
+Numbers = Callable[[], Tensor]
+"""Numbers float64 [k] about rows, which take passes over them."""
+
+
 class EncodedRows:
     """Rows uint8 [N, *row] of N encoded files, in the place of a tensor: they are decoded whenever they are taken, by
     as many threads as torch uses, into memory of the caller.
 
     `values` has the files' bytes one after another, mapped from a file, `ends` [N] where each ends. `name` is what an
-    error calls a file. `key`: a digest of everything that the rows depend on.
+    error calls a file. `key`: a digest of everything that the rows depend on. `kept` gives numbers about rows by a key
+    of them, made once.
     """
 
     dtype: Final = torch.uint8
@@ -47,10 +53,11 @@ class EncodedRows:
         name: Callable[[int], str],
         decode: Decode,
         key: str,
+        kept: Callable[[str, int, Numbers], Tensor],
     ) -> None:
         self.shape = (len(ends), *row)
         self.key = key
-        self._ends, self._values, self._name, self._decode = ends, values, name, decode
+        self._ends, self._values, self._name, self._decode, self._kept = ends, values, name, decode, kept
         # Read by calls: a page fault of the map would hold Python's lock, and with it the step, until the disk answers.
         assert values.filename is not None
         self._file = os.open(values.filename, os.O_RDONLY)
@@ -79,6 +86,10 @@ class EncodedRows:
         to AHEAD_BYTES and AHEAD_ROWS. To be closed: its threads end then.
         """
         return _Ahead(iter(parts), self._submitted)
+
+    def remembered(self, name: str, rows: Tensor, count: int, make: Numbers) -> Tensor:
+        """`count` numbers float64 about these rows (int64 [n]), called `name`: those of `make`, made once."""
+        return self._kept(f"{name} of {hashlib.sha256(rows.numpy().tobytes()).hexdigest()}", count, make)
 
     def _submitted(self, pool: ThreadPoolExecutor, numbers: Tensor) -> "_Part":
         rows = np.empty((len(numbers), *self.shape[1:]), np.uint8)
@@ -147,6 +158,11 @@ RawRows = Tensor | EncodedRows
 """Rows [N, …] of an input as they were read: in memory, mapped, or encoded."""
 
 
+def remembered(raw: RawRows, name: str, rows: Tensor, count: int, make: Numbers) -> Tensor:
+    """What `make` gives: `count` numbers float64 about these rows; of encoded ones made once and stored."""
+    return make() if isinstance(raw, Tensor) else raw.remembered(name, rows, count, make)
+
+
 def tensors_of(inputs: Mapping[str, RawRows]) -> dict[str, Tensor]:
     """Those that are tensors."""
     return {name: rows for name, rows in inputs.items() if isinstance(rows, Tensor)}
@@ -190,7 +206,12 @@ def encoded_rows(
     ends = file_ends(files, storage, stored, facts)
     content = RowFile(np.dtype(np.uint8), ())
     values = storage.mapped(stored, _of_file(facts, "files"), int(ends[-1]), content, lambda: _contents(files))
-    return EncodedRows(row, ends, values, files.name, decode, storage.key(stored, facts, count, row))
+
+    def kept(name: str, size: int, make: Numbers) -> Tensor:
+        of = {**facts, "numbers": name}
+        return storage.rows(stored, of, size, RowFile(np.dtype(np.float64), ()), lambda: iter([make().numpy()])).clone()
+
+    return EncodedRows(row, ends, values, files.name, decode, storage.key(stored, facts, count, row), kept)
 
 
 def file_ends(files: EncodedFiles, storage: RowStorage, stored: str, facts: Mapping[str, Any]) -> NDArray[np.int64]:
