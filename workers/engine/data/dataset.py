@@ -83,6 +83,13 @@ class InputRows:
     others: "Mapping[str, InputRows]" = field(default_factory=dict)
     trained: bytes | None = None
 
+    @property
+    def is_of_map(self) -> bool:
+        """Whether the rows are those of an array that is mapped from the dataset's file."""
+        if not isinstance(self.file, np.memmap) or not isinstance(self.rows, Tensor):
+            return False
+        return self.rows.data_ptr() == self.file.ctypes.data
+
 
 @dataclass(frozen=True)
 class Source:
