@@ -21,6 +21,7 @@ from workers.engine.data.dataset import Dataset
 from workers.engine.data.formats.files import encoded as files
 from workers.engine.data.formats.files.encoded import EncodedRows
 from workers.engine.data.formats.images import pixels as rule
+from workers.engine.data.formats.read import read_columns
 from workers.engine.data.reading import read_dataset
 from workers.engine.data.rows.columns import Rows
 from workers.engine.data.rows.inputs import Inputs
@@ -176,3 +177,20 @@ def test_as_many_threads_decode_as_torch_computes_with(tmp_path: Path, monkeypat
         assert len(_decoding()) == threads
         ahead.close()
     torch.set_num_threads(before)
+
+
+def test_files_that_were_read_from_parquet_are_let_go_of(tmp_path: Path) -> None:
+    """Trap: by default Arrow keeps what it has read of every row group, in the end the whole file."""
+    size, count = 50_000, 64
+    few = [encoded(noise(1, 1)) + bytes([i]) * size for i in range(4)]
+    columns = {"image": [few[i % 4] for i in range(count)]}
+    pa.parquet.write_table(
+        pa.table(columns), tmp_path / "a.parquet", row_group_size=4, compression="none", use_dictionary=False
+    )
+    images = read_columns(tmp_path / "a.parquet", "parquet", {"image"}, encoded={"image"}).encoded["image"]
+    before, held = pa.total_allocated_bytes(), []
+    for row in range(count - 1):
+        images.load(range(row, row + 1))
+        assert images.read(row) == few[row % 4]
+        held.append(pa.total_allocated_bytes() - before)
+    assert max(held) < count * size / 2
