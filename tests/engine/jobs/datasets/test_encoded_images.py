@@ -14,6 +14,7 @@ from app.contracts.wire.orders import TrainingOutcome
 from tests.engine.data.formats.images.archives import zipped
 from tests.engine.harness import TEACHER, EngineHarness, StopAtStep, report_of
 from tests.engine.jobs.datasets.test_images import STUDENT, as_archive, pictures
+from tests.engine.jobs.preflight.test_preflight import preflight
 from workers.engine.common.stop import Stopped
 from workers.engine.data.formats.images import pixels as rule
 from workers.engine.data.reading import read_dataset
@@ -39,7 +40,7 @@ SPECS: dict[str, Json] = {
         "training": {**TRAINING, "views": MIXED, "micro_batch_size": 10},
         "exports": [],
     },
-    "three seeds at once": {**PLAIN, "repeats": 3, "exports": [], "student": {"family": "mlp", "hidden": [4]}},
+    "three seeds at once": {**PLAIN, "repeats": "auto", "exports": [], "student": {"family": "mlp", "hidden": [4]}},
     "a search": {
         **PLAIN,
         "distillation": {
@@ -132,3 +133,12 @@ def test_an_image_that_breaks_after_the_inspection_ends_the_job_by_its_name(harn
     assert caught.value.code == "broken_image"
     assert f"`{name}`" in caught.value.message
     assert [event for event in harness.log.events if isinstance(event, ProgressEvent)], "steps were made before"
+
+
+def test_a_preflight_counts_no_memory_for_them(taught: EngineHarness, request: pytest.FixtureRequest) -> None:
+    whole = preflight(taught, TRAIN, name="prepared").memory
+    request.getfixturevalue("stays_encoded")
+    found = preflight(taught, TRAIN, name="encoded").memory
+    assert found.rows == COUNT * 8 * 8 * 3, "of 8 bits, decoded"
+    assert whole.total is not None
+    assert found.total == whole.total - whole.rows
