@@ -1,6 +1,7 @@
 """A process that may take 1.2 GB beside what it has after a small job: inspects a large dataset, and trains on it.
 
-python -m tests.benchmarks.inspections.large_child KIND ROWS STEPS FOLDER prints what it found, as JSON.
+python -m tests.benchmarks.inspections.large_child KIND ROWS STEPS FOLDER prints what it found, as JSON; KIND is `jpegs`
+or `arrays`. Figures are those with the environment of `tests/engine/jobs/datasets/test_more_than_memory.py`.
 """
 
 import io
