@@ -48,6 +48,12 @@ class Progress(Answer):
     eta_seconds: float | None = Field(
         default=None, description="Estimated seconds until training ends; null before the speed is measured."
     )
+    input_wait: float | None = Field(
+        default=None,
+        description="Share of the time of the current training run, from 0 to 1, in which its steps waited for their "
+        "rows: to be gathered, read from a disk, or decoded. Near 0 the network sets the pace, near 1 the reading of "
+        "rows; null before training.",
+    )
     phase: Phase | None = Field(default=None, description="What the latest attempt is doing; null before the first.")
 
 

@@ -16,7 +16,7 @@ from app.contracts.resources.inputs.images import ImageInput
 from tests.benchmarks.figures import line, ratio, say
 from tests.engine.data.formats.images.archives import encoded, manifest, zipped
 from workers.engine.common.row_storage import RowStorage
-from workers.engine.data.formats.images.pixels import decoded
+from workers.engine.data.formats.images.pixels import image_rows
 from workers.engine.data.formats.read import read_columns
 from workers.engine.data.reading import read_dataset
 
@@ -24,11 +24,11 @@ pytestmark = pytest.mark.benchmark
 ROWS, SIDE, SIZE, ROUNDS = 3000, 224, 64, 5
 
 
-def _photo(seed: int) -> Image.Image:
+def photo(seed: int, side: int = SIDE) -> Image.Image:
     """Smooth colours with some noise, as large when encoded as a photo is."""
     draw = np.random.default_rng(seed)
-    colours = Image.fromarray(draw.integers(0, 256, (9, 9, 3), np.uint8)).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-    return Image.fromarray(np.clip(np.asarray(colours) + draw.normal(0, 6, (SIDE, SIDE, 3)), 0, 255).astype(np.uint8))
+    colours = Image.fromarray(draw.integers(0, 256, (9, 9, 3), np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
+    return Image.fromarray(np.clip(np.asarray(colours) + draw.normal(0, 6, (side, side, 3)), 0, 255).astype(np.uint8))
 
 
 def _by_pillow(path: Path) -> None:
@@ -48,7 +48,7 @@ def _by_pillow(path: Path) -> None:
 def test_an_archive_is_read_about_as_fast_as_pillow_decodes_it(tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
-    few = [encoded(_photo(seed), "JPEG", quality=90) for seed in range(32)]
+    few = [encoded(photo(seed), "JPEG", quality=90) for seed in range(32)]
     path = zipped(tmp_path / "a.zip", {f"{('cat', 'dog')[i % 2]}/{i:05}.jpg": few[i % 32] for i in range(ROWS)})
     image = ImageInput(kind="image", size=(SIZE, SIZE))
     described = manifest(inputs={"image": image})
@@ -57,7 +57,7 @@ def test_an_archive_is_read_about_as_fast_as_pillow_decodes_it(tmp_path: Path) -
     def decode() -> None:
         images = read_columns(path, "images", {"image"}).encoded["image"]
         folder = tmp_path / str(next(places))
-        decoded("image", images, image, RowStorage("0" * 64, folder, folder, 1 << 40), "images")
+        image_rows("image", images, image, RowStorage("0" * 64, folder, folder, 1 << 40), "images")
 
     def stored() -> None:
         folder = tmp_path / str(next(places))

@@ -17,6 +17,7 @@ from app.contracts.resources.statistics import ColumnCounts
 from app.contracts.resources.tables import InputEncoding
 from app.contracts.specs.distillation import TaskKind
 from workers.engine.data.formats.common import Array
+from workers.engine.data.formats.files.encoded import EncodedRows, RawRows
 from workers.engine.data.rows.joined import InputLayout, joined
 from workers.engine.data.rows.standardization import Standardization
 from workers.engine.data.rows.uploaded import CategoriesOfFile, Uploaded
@@ -73,7 +74,7 @@ class InputRows:
     is the file of the tokenizer, where it was trained now.
     """
 
-    rows: Tensor
+    rows: RawRows
     encoding: InputEncoding | None = None
     columns: tuple[str, ...] | None = None
     uses: Mapping[str, ColumnUse] = field(default_factory=dict)
@@ -81,6 +82,13 @@ class InputRows:
     tokens: TokenEncoding | None = None
     others: "Mapping[str, InputRows]" = field(default_factory=dict)
     trained: bytes | None = None
+
+    @property
+    def is_of_map(self) -> bool:
+        """Whether the rows are those of an array that is mapped from the dataset's file."""
+        if not isinstance(self.file, np.memmap) or not isinstance(self.rows, Tensor):
+            return False
+        return self.rows.data_ptr() == self.file.ctypes.data
 
 
 @dataclass(frozen=True)
@@ -129,21 +137,28 @@ class Dataset:
     """Of inputs of texts, the files of those that were trained when they were read."""
     mapped: frozenset[str] = frozenset()
     """The inputs whose rows are mapped from a file: they need not fit in memory, and must not be written to."""
+    encoded: Mapping[str, EncodedRows] = field(default_factory=dict)
+    """The only input, where its rows stay encoded; `inputs` is empty then."""
 
     @cached_property
-    def raw(self) -> Tensor:
+    def raw(self) -> RawRows:
         """All inputs as one tensor: a single one as it is, several as a copy [N, numbers], as `layout` describes."""
-        return joined(list(self.inputs.values()))
+        return joined(list(self.inputs.values())) if not self.encoded else next(iter(self.encoded.values()))
 
     @property
     def is_mapped(self) -> bool:
-        """Whether `raw` is mapped from a file."""
-        return self.mapped == self.inputs.keys() and len(self.inputs) == 1
+        """Whether `raw` is mapped from a file, or encoded in one."""
+        return bool(self.encoded) or (self.mapped == self.inputs.keys() and len(self.inputs) == 1)
+
+    @property
+    def rows_of(self) -> Mapping[str, RawRows]:
+        """The rows [N, *shape] of every input, as tensors or encoded."""
+        return {**self.inputs, **self.encoded}
 
     @cached_property
     def layout(self) -> InputLayout:
         """The inputs that `raw` has."""
-        return InputLayout(InputLayout.of(self.inputs).shapes, self.tokens)
+        return InputLayout(InputLayout.of(self.rows_of).shapes, self.tokens)
 
     @property
     def tokens(self) -> Mapping[str, TokenEncoding]:

@@ -137,7 +137,7 @@ def _outputs_of_teachers(order: Order) -> set[str]:
 
 def _dtype(part: Dataset) -> torch.dtype:
     """The dtype of the rows of `Dataset.raw`, without making them."""
-    dtypes = [values.dtype for values in part.inputs.values()]
+    dtypes = [values.dtype for values in part.rows_of.values()]
     return reduce(torch.promote_types, dtypes)
 
 

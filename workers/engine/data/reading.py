@@ -33,8 +33,10 @@ from app.contracts.resources.manifests import (
 from app.contracts.resources.splits import ColumnSplits, FractionSplits, SplitName
 from app.contracts.resources.tables import CategoryInput, InputEncoding
 from workers.engine.common.row_storage import RowStorage
+from workers.engine.common.row_store import as_tensor
 from workers.engine.data.dataset import Dataset, InputRows, SplitRows, TargetColumn
 from workers.engine.data.formats.common import Array
+from workers.engine.data.formats.files.encoded import RawRows, encoded_of, tensors_of
 from workers.engine.data.formats.read import read_columns
 from workers.engine.data.formats.written import FileColumns
 from workers.engine.data.labels import class_column, number_column
@@ -43,7 +45,7 @@ from workers.engine.data.rows.layout import arranged
 from workers.engine.data.rows.precision import finite_in_float32, rounded
 from workers.engine.data.rows.specs import pixels_of, spec_of_rows
 from workers.engine.data.rows.standardization import Standardization, chosen
-from workers.engine.data.rows.uploaded import CategoriesOfFile, Uploaded, UploadedRows, kept_rows
+from workers.engine.data.rows.uploaded import Uploaded, kept_rows
 from workers.engine.data.rows.weights import weight_column
 from workers.engine.data.splits import split_by_column, split_by_fractions
 from workers.engine.data.tables.category import read_categories
@@ -57,13 +59,7 @@ from workers.engine.data.tables.missing import (
     place_name,
 )
 from workers.engine.data.tables.text import as_numbers, nulls_of
-from workers.engine.data.tables.uploaded import (
-    categories_as_uploaded,
-    images_as_uploaded,
-    numbers_as_uploaded,
-    sounds_as_uploaded,
-    tokens_as_uploaded,
-)
+from workers.engine.data.tables.uploaded import as_uploaded
 from workers.engine.data.texts.places import TokenPlaces
 from workers.engine.data.texts.tagging import ids_of, label_lists, list_columns, token_targets, words_of
 
@@ -107,6 +103,7 @@ def read_dataset(
     train = splits["train"]
     places = {name: chosen.numpy() for name, chosen in splits.items()}
     inputs, transforms, uses, standardization, uploaded = {}, {}, {}, {}, {}
+    mapped = {name for name, spec in manifest.inputs.items() if storage is not None and _is_stored(spec)}
     tokenizers: dict[str, bytes] = {}
     others: dict[str, InputRows] = {}
     labelled: dict[str, TokenPlaces] = {}
@@ -120,17 +117,16 @@ def read_dataset(
             found, labelled[name] = ids_of(name, spec, file, reading)
         elif isinstance(spec, TextInput) and set(spec.columns or (name,)) <= file.lists.keys():
             found, labelled[name] = words_of(name, spec, file, places["train"], reading)
-            others |= found.others
-            tokenizers |= {name: found.trained} if found.trained is not None else {}
         elif isinstance(spec, TextInput):
             found = _texts(name, spec, file, places["train"], storage, reading, manifest)
-            others |= found.others
-            tokenizers |= {name: found.trained} if found.trained is not None else {}
         else:
             found = _input(name, spec, file, places, nulls_of(manifest.format), exact, (fills or {}).get(name))
-        uploaded[name] = _as_uploaded(name, spec, found, arrays, manifest.format, sampled.numpy()).read_from(
+        others |= found.others
+        tokenizers |= {name: found.trained} if found.trained is not None else {}
+        uploaded[name] = as_uploaded(name, spec, found, arrays, manifest.format, sampled.numpy()).read_from(
             spec.columns or (name,)
         )
+        mapped |= {name} if found.is_of_map else set()
         found = replace(found, file=None)  # frees what the file had
         inputs[name], uses[name] = found.rows, found.uses
         read = spec_of_rows(spec)
@@ -141,10 +137,11 @@ def read_dataset(
     targets |= token_targets(manifest, file, labelled)
     for key, each in others.items():
         inputs[key], transforms[key] = each.rows, InputTransform(tokens=each.tokens)
+        mapped |= {key} if storage is not None else set()
     weights = {name: _weights(name, spec.column or name, arrays) for name, spec in manifest.weights.items()}
     return Dataset(
         file.rows,
-        inputs,
+        tensors_of(inputs),
         targets,
         splits,
         transforms,
@@ -152,45 +149,15 @@ def read_dataset(
         weights=weights,
         standardization=standardization,
         uploaded=Uploaded(sampled, uploaded),
+        encoded=encoded_of(inputs),
         tokenizers=tokenizers,
-        mapped=frozenset(name for name in inputs if storage and _is_stored(manifest.inputs.get(name))),
+        mapped=frozenset(mapped),
     )
 
 
-def _as_uploaded(
-    name: str,
-    spec: InputSpec,
-    found: InputRows,
-    arrays: Mapping[str, Array],
-    kind: DatasetFormat,
-    kept: NDArray[np.int64],
-) -> UploadedRows:
-    match spec:
-        case ArrayInput():
-            assert isinstance(found.file, np.ndarray)
-            return numbers_as_uploaded(found.file, spec, kind, found.rows.dtype, kept)
-        case ImageInput():
-            sample = found.rows[torch.from_numpy(kept)].movedim(1, -1).numpy()
-            return images_as_uploaded(sample, spec)
-        case AudioInput():
-            return sounds_as_uploaded(found.rows[torch.from_numpy(kept)].numpy(), spec)
-        case TextInput() | TokensInput():
-            assert found.tokens is not None
-            return tokens_as_uploaded(found.rows[torch.from_numpy(kept)].numpy(), found.tokens)
-        case CategoryInput():
-            assert found.encoding is not None
-            assert isinstance(found.file, CategoriesOfFile)
-            keys = spec.columns or (name,)
-            is_flat = kind == "npz" and len(keys) == 1 and arrays[keys[0]].ndim == 1
-            shape = () if is_flat else (len(found.file.columns),)
-            return categories_as_uploaded(found.file, found.encoding, shape, kept)
-        case _:
-            assert_never(spec)
-
-
-def _is_stored(spec: InputSpec | None) -> bool:
-    """Whether rows of an input are kept in a file; tokens by other tokenizers have no spec of their own."""
-    return spec is None or isinstance(spec, ImageInput | AudioInput | TextInput)
+def _is_stored(spec: InputSpec) -> bool:
+    """Whether rows of an input are kept in a file."""
+    return isinstance(spec, ImageInput | AudioInput | TextInput)
 
 
 def _check_inputs_alone(manifest: DatasetManifest, file: FileColumns) -> None:
@@ -282,9 +249,9 @@ def _images(
             '`"format": "images"`, whose column is `image`, or a parquet file with a column of encoded images. Arrays '
             'of pixels are of `"kind": "array"`',
         )
-    from workers.engine.data.formats.images.pixels import decoded  # Pillow is imported where there are images
+    from workers.engine.data.formats.images.pixels import image_rows  # Pillow is imported where there are images
 
-    rows = decoded(name, file.encoded[spec.column], spec, storage, kind)
+    rows = image_rows(name, file.encoded[spec.column], spec, storage, kind)
     return InputRows(rows, columns=_in_order_of_numbers(name, pixels_of(spec), tuple(rows.shape[1:])))
 
 
@@ -357,7 +324,8 @@ def _in_order_of_numbers(name: str, spec: ArrayInput, row: tuple[int, ...]) -> t
 
 def _tensor(name: str, columns: tuple[str, ...], raw: Array, exact: bool) -> Tensor:
     if raw.dtype == np.uint8:
-        return torch.from_numpy(np.require(raw, requirements=["C", "W"]))  # Arrow's memory is read-only
+        # Arrow's memory is read-only, as that of a map, which is left where it is.
+        return as_tensor(np.require(raw, requirements=["C"] if isinstance(raw, np.memmap) else ["C", "W"]))
     numbers = rounded(raw, exact)
     finite = finite_in_float32(numbers)
     if not finite.all():
@@ -436,7 +404,7 @@ def check_scale(name: str, mean: Sequence[float], deviation: Sequence[float]) ->
 
 def transform_of(
     name: str,
-    raw: Tensor,
+    raw: RawRows,
     spec: ArrayInput | CategoryInput | TextInput | TokensInput,
     train: Tensor,
     encoding: InputEncoding | None = None,
@@ -476,7 +444,7 @@ def transform_of(
 
 def standardization_of(
     spec: ArrayInput | CategoryInput | TextInput | TokensInput,
-    raw: Tensor,
+    raw: RawRows,
     train: Tensor,
     encoding: InputEncoding | None,
 ) -> tuple[Standardization, str | None]:
@@ -490,7 +458,7 @@ def standardization_of(
     return chosen(raw, train)
 
 
-def _indicators(raw: Tensor, encoding: InputEncoding | None) -> int:
+def _indicators(raw: RawRows, encoding: InputEncoding | None) -> int:
     """Number of indicators of missing numbers at the end of a row."""
     return raw.shape[1] // 2 if encoding is not None and encoding.missing == "indicator" else 0
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from app.contracts.resources.manifests import InputTransform, OutputSpec
 from workers.engine.common.eval_mode import evaluating
 from workers.engine.data.dataset import TargetColumn
+from workers.engine.data.formats.files.encoded import RawRows, parts_of
 from workers.engine.data.transform import apply
 from workers.engine.models import Network
 
@@ -59,13 +60,14 @@ class EvaluatedTask:
 
 
 def network_outputs(
-    network: Network, raw: Tensor, transform: InputTransform, device: torch.device, block: int = BLOCK
+    network: Network, raw: RawRows, transform: InputTransform, device: torch.device, block: int = BLOCK
 ) -> Outputs:
     """A network's outputs for rows of `raw` ([N, …], untransformed), in evaluation mode, `block` rows at a time."""
 
     def outputs(rows: Tensor) -> dict[str, Tensor]:
         with evaluating(network):
-            parts = [network(apply(raw[part].to(device), transform)) for part in torch.split(rows, block)]
+            taken = parts_of(raw, torch.split(rows, block))
+            parts = [network(apply(part.to(device), transform)) for part in taken]
         return {name: torch.cat([part[name].float().cpu() for part in parts]) for name in parts[0]}
 
     return outputs

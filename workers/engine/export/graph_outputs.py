@@ -10,6 +10,7 @@ from app.contracts.resources.graph_names import answer_names
 from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, TokenClassOutput
 from workers.engine.common.onnx_session import onnx_session
 from workers.engine.data.formats.common import Array
+from workers.engine.data.formats.files.encoded import RawRows
 from workers.engine.data.rows.joined import InputLayout
 from workers.engine.export.raw_student import RawStudent
 from workers.engine.export.row_nodes import rows_name
@@ -21,7 +22,7 @@ Feeds = Callable[[Tensor], dict[str, Array]]
 """Rows of a dataset (int64 [n]) -> what a graph takes for them, by its names."""
 
 
-def feeds_of(student: RawStudent, raw: Tensor, layout: InputLayout) -> Feeds:
+def feeds_of(student: RawStudent, raw: RawRows, layout: InputLayout) -> Feeds:
     """What a `RowsGraph` of the student takes, of rows of `raw` ([N, …], as the student reads them)."""
 
     def feeds(rows: Tensor) -> dict[str, Array]:

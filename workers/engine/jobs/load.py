@@ -20,6 +20,7 @@ from app.contracts.specs.stores import StoreSpec
 from app.contracts.specs.views import Views
 from workers.engine.data.augment.plan import AugmentationPlan
 from workers.engine.data.dataset import Dataset
+from workers.engine.data.formats.files.encoded import EncodedRows, RawRows
 from workers.engine.data.rows.blocks import row_blocks
 from workers.engine.data.rows.inputs import Inputs
 from workers.engine.data.rows.joined import InputLayout, joined_transform
@@ -49,7 +50,7 @@ class JobData:
         if problem is not None:
             raise UserError(problem.code, problem.detail)
         transform, views = joined_transform(dataset.transforms, dataset.layout.only(names)), spec.training.augmentations
-        raw = dataset.layout.select(dataset.raw, names)
+        raw = dataset.layout.rows(dataset.raw, names)
         inputs = Inputs.prepare(raw, transform, device)
         shape = RunSpec.of(spec).architecture.input_shape
         if views is None or shape is None:
@@ -72,9 +73,9 @@ class JobData:
         return self.dataset.layout.only(self.names)
 
     @cached_property
-    def raw(self) -> Tensor:
+    def raw(self) -> RawRows:
         """The raw rows that the student reads [N, …]."""
-        return self.select(self.dataset.raw)
+        return self.dataset.layout.rows(self.dataset.raw, self.names)
 
     def select(self, raw: Tensor) -> Tensor:
         """The part of raw rows of the dataset that the student reads."""
@@ -117,9 +118,14 @@ def store_of(spec: AnyTrainingJob) -> StoreSpec:
     return StoreSpec() if isinstance(spec, TrainJob) else spec.store
 
 
-def digest_of_rows(values: Tensor, rows: Tensor) -> str:
-    """SHA-256 of rows (int64 [n]) of a column on the host: dtype, shape and bytes."""
+def digest_of_rows(values: RawRows, rows: Tensor) -> str:
+    """SHA-256 of rows (int64 [n]) of a column on the host: dtype, shape and bytes; of encoded ones what they depend on
+    and their numbers.
+    """
     digest = hashlib.sha256(repr((str(values.dtype), tuple(values.shape[1:]), len(rows))).encode())
+    if isinstance(values, EncodedRows):
+        digest.update(values.key.encode() + rows.numpy().tobytes())
+        return digest.hexdigest()
     for part in row_blocks(values, rows):
         digest.update(values[part].contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -30,6 +30,7 @@ from app.contracts.wire.orders import ModelInput, Order
 from workers.engine.common.environment import environment_fingerprint
 from workers.engine.data.augment.plan import AugmentationPlan
 from workers.engine.data.dataset import Dataset, Source
+from workers.engine.data.formats.files.encoded import ranges_of
 from workers.engine.data.joining import order_of
 from workers.engine.data.quality.meaning import check_meaning
 from workers.engine.data.tables.digest import reading_facts
@@ -176,8 +177,8 @@ class Teachers:
     ) -> tuple[StoredTargets, TargetUse]:
         """A teacher's outputs for the rows of one dataset, without augmentation."""
         facts = self._facts(model, teacher, [source])
-        raw = self.dataset.raw[source.first : source.first + source.rows]
-        passes = self._forward_passes(key, teacher, (part.to(source.dtype) for part in torch.split(raw, BLOCK)))
+        blocks = ranges_of(self.dataset.raw, source.first, source.first + source.rows, BLOCK)
+        passes = self._forward_passes(key, teacher, (block.to(source.dtype) for block in blocks))
         passes.of_spread = tolerance_of({layer.kind for layer in model.facts.layers}) if model.facts else None
         targets, store = self._load_or_compute(key, model, teacher, facts, source.rows, passes)
         self._stores.append(store)
@@ -257,7 +258,7 @@ class Teachers:
             model = self.order.models[key]
             teacher = self._teacher(key, model)
             facts = {**self._facts(model, teacher, self.dataset.sources), "views": plan.key(epoch)}
-            blocks = (plan.raw(part, epoch).cpu() for part in torch.split(plan.split, BLOCK))
+            blocks = (block.cpu() for block in plan.raw(torch.split(plan.split, BLOCK), epoch))
             passes = self._forward_passes(key, teacher, blocks)
             rows = len(plan.split)
             targets, store = self._load_or_compute(key, model, teacher, facts, rows, passes, _EPOCH_SHARE, epoch)

@@ -18,7 +18,7 @@ from app.contracts.wire.events import MetricsEvent, ProgressEvent
 from workers.engine.common.stop import Stop, Stopped
 from workers.engine.data.augment.plan import AugmentationPlan
 from workers.engine.data.rows.columns import Rows
-from workers.engine.data.rows.inputs import Inputs
+from workers.engine.data.rows.inputs import Inputs, InputsAhead
 from workers.engine.training.batch import Counts, MicroBatch, micro_batches
 from workers.engine.training.batches import BatchSchedule
 from workers.engine.training.checkpoints.folder import Checkpoint, CheckpointFolder, RunFacts
@@ -57,6 +57,7 @@ class Loop:
     step: int = 0
     seconds: float = 0.0
     """Wall time of all attempts so far."""
+    _ahead: InputsAhead = field(init=False, repr=False)
     _writer: CheckpointWriter = field(init=False, repr=False)
     _saved_step: int | None = field(default=None, init=False)
     """The step of the newest checkpoint."""
@@ -74,12 +75,18 @@ class Loop:
         return self.step // self.schedule.batches
 
     @property
+    def waited(self) -> float:
+        """Seconds of this attempt in which steps waited for their rows."""
+        return self._ahead.waited
+
+    @property
     def done(self) -> int:
         """Optimizer steps of the job so far."""
         return self.offset + self.members * self.step
 
     def run(self) -> None:
         """Train to completion. Raises Stopped after a checkpoint, and UserError `diverged`."""
+        self._ahead = self.inputs.ahead(self._coming())
         clock, self._writer = _Clock(self), CheckpointWriter(self.checkpoints, self.emit)
         try:
             for batch, counts, epoch, ends_epoch in self._batches():
@@ -95,6 +102,7 @@ class Loop:
                 self._emit_points()
                 self._raise_if_not_finite()
         finally:
+            self._ahead.close()
             self._writer.close()
         self.seconds = clock.total()
 
@@ -112,6 +120,21 @@ class Loop:
                 yield batches[i], {name: by_batch[i] for name, by_batch in counts.items()}, number + 1, ends_epoch
                 if ends_epoch:
                     break
+
+    def _coming(self) -> Iterator[Tensor]:
+        """The rows that the steps from the current one on take, in order: a function of the schedule alone."""
+        schedule = self.schedule
+        number, first = divmod(self.step, schedule.batches)
+        left = schedule.steps - self.step
+        while left > 0:
+            batches = schedule.epoch(number)[first:][:left]
+            for batch in batches:
+                for part in micro_batches(Rows(batch, batch), self._micro_batch(batch)):
+                    yield from self.augmentation.taken(part.host, number) if self.augmentation else [part.host]
+            number, first, left = number + 1, 0, left - len(batches)
+
+    def _micro_batch(self, batch: Tensor) -> int:
+        return self.schedule.training.micro_batch_size or len(batch)
 
     def _stop_or_save(self, clock: "_Clock") -> None:
         """Called before each step. Raises Stopped after a checkpoint."""
@@ -147,9 +170,9 @@ class Loop:
     def _parts(self, batch: Tensor, epoch: int) -> list[MicroBatch]:
         """The micro-batches of a batch, on the device, augmented as in `epoch` (from 0)."""
         rows = Rows.on(self.inputs.column.device, batch)
-        parts = []
-        for i, part in enumerate(micro_batches(rows, self.schedule.training.micro_batch_size or len(batch))):
-            x, rows_of_x = self.augmentation.apply(part, epoch) if self.augmentation else (self.inputs.take(part), part)
+        plan, take, parts = self.augmentation, self._ahead.take, []
+        for i, part in enumerate(micro_batches(rows, self._micro_batch(batch))):
+            x, rows_of_x = plan.apply(part, epoch, take) if plan else (take(part), part)
             parts.append(MicroBatch(x, rows_of_x, (self.step, i)))
         return parts
 
@@ -234,6 +257,10 @@ class _Clock:
     def checkpointed(self) -> None:
         self._saved = time.monotonic()
 
+    def input_wait(self) -> float:
+        """Share of the time of this attempt in which steps waited for their rows, from 0 to 1."""
+        return min(1.0, self._loop.waited / max(time.monotonic() - self._began, 1e-9))
+
     def report(self, rows: int = 0, *, force: bool = False) -> None:
         """Emit a progress event at the first step, then a few times a second."""
         self._rows += rows
@@ -254,6 +281,7 @@ class _Clock:
                 steps=steps,
                 samples_per_second=speed,
                 eta_seconds=left,
+                input_wait=self.input_wait(),
             )
         )
         self._reported, self._rows, self._first = now, 0, False

@@ -82,7 +82,7 @@ def _finite(value: float | None) -> float | None:
 def validate(learner: NetworkLearner, inputs: Inputs, rows: Rows, *, ranking: bool = False) -> Validation:
     """Evaluate a learner on `rows`, in evaluation mode; `ranking` includes auroc, which takes longer."""
     with evaluating(learner.network):
-        blocks = [(part, learner.predict(inputs.take(part))) for part in rows.split(BLOCK)]
+        blocks = _predicted(learner, inputs, rows)
         loss = _loss(learner, blocks, rows)
     return Validation(loss, _metrics(learner, blocks, rows, ranking=ranking))
 
@@ -90,8 +90,13 @@ def validate(learner: NetworkLearner, inputs: Inputs, rows: Rows, *, ranking: bo
 def training_metrics(learner: NetworkLearner, inputs: Inputs, rows: Rows) -> dict[str, Metrics]:
     """Metrics by task on some training rows, as they are without augmentation, in evaluation mode."""
     with evaluating(learner.network):
-        blocks = [(part, learner.predict(inputs.take(part))) for part in rows.split(BLOCK)]
+        blocks = _predicted(learner, inputs, rows)
     return _metrics(learner, blocks, rows, ranking=False)
+
+
+def _predicted(learner: NetworkLearner, inputs: Inputs, rows: Rows) -> list[tuple[Rows, StepOutputs]]:
+    parts = rows.split(BLOCK)
+    return [(part, learner.predict(x)) for part, x in zip(parts, inputs.each(parts), strict=True)]
 
 
 def _metrics(

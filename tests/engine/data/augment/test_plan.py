@@ -58,7 +58,7 @@ def test_teachers_take_augmented_rows_far_from_zero_as_exactly_as_others(view: d
 
     def augmented(raw: Tensor) -> Tensor:
         inputs = Inputs.prepare(raw, InputTransform(), torch.device("cpu"))
-        return AugmentationPlan.of(views_of(view), inputs, rows, (4,), InputTransform(), raw).raw(rows, 0)
+        return next(AugmentationPlan.of(views_of(view), inputs, rows, (4,), InputTransform(), raw).raw([rows], 0))
 
     assert augmented(near).dtype == torch.float64
     torch.testing.assert_close(augmented(near + FAR) - FAR, augmented(near), rtol=0, atol=1e-6)

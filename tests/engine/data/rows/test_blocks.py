@@ -63,7 +63,7 @@ def test_ends_choices_and_digests_do_not_depend_on_blocks(
     def found() -> tuple[object, ...]:
         low, high = value_range(raw, ROWS)
         rows = Inputs.prepare(raw, transform, torch.device("cpu")).column.values
-        return chosen(raw, ROWS), low.tolist(), high.tolist(), digest_of_rows(raw, ROWS), rows.tolist()
+        return chosen(raw, ROWS), low.tolist(), high.tolist(), digest_of_rows(raw, ROWS), rows[:].tolist()
 
     assert len(row_blocks(raw)) > 1
     in_blocks = found()

@@ -294,8 +294,8 @@ def test_a_folder_of_transformers_teaches_a_student_that_reads_the_same_ids(harn
     report = report_of(made.run(spec))
     assert (report.fidelity["tag"].agreement or 0.0) > 0.9, "random answers that are a function of the tokens"
     dataset = read_datasets(made.order(spec, job="teacher"), (DatasetRef(dataset=DATASET),))
-    found = open_teacher(made.models[TEACHER], CPU, 1, dataset.layout).predict(dataset.raw)["tag"]
-    ids = dataset.raw.long()
+    found = open_teacher(made.models[TEACHER], CPU, 1, dataset.layout).predict(dataset.raw[:])["tag"]
+    ids = dataset.raw[:].long()
     with torch.no_grad():
         expected = theirs(input_ids=ids, attention_mask=(ids != 0).long()).logits
     torch.testing.assert_close(found[ids != 0], expected[ids != 0], rtol=0, atol=1e-5)

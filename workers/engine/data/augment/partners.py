@@ -5,11 +5,14 @@ the split, the seed, the epoch and the row alone.
 """
 
 from collections.abc import Callable
+from copy import copy
 
 import torch
 from torch import Tensor
 
 from workers.engine.data.augment.draws import Draws
+
+_EPOCHS = 2
 
 
 class MixingPartners:
@@ -18,7 +21,13 @@ class MixingPartners:
     def __init__(self, split: Tensor, take: Callable[[Tensor], Tensor]) -> None:
         self.take = take
         self._split = split.sort().values
-        self._cached: tuple[tuple[int, int], Tensor] | None = None
+        self._cached: dict[tuple[int, int], Tensor] = {}
+
+    def taken_by(self, take: Callable[[Tensor], Tensor]) -> "MixingPartners":
+        """The same partners, whose inputs `take` gives."""
+        other = copy(self)
+        other.take = take
+        return other
 
     def of(self, rows: Tensor, seed: int, epoch: int) -> Tensor:
         """The partners of these rows, int64 [n] on the host. Raises ValueError for rows outside the split."""
@@ -28,10 +37,14 @@ class MixingPartners:
         return self._partners(seed, epoch)[indices]
 
     def _partners(self, seed: int, epoch: int) -> Tensor:
-        """The partner of each row of the split, in its order; cached for the epoch, as sorting is slow."""
-        if self._cached is None or self._cached[0] != (seed, epoch):
+        """The partner of each row of the split, in its order; cached for two epochs, as sorting is slow: rows of the
+        next one are read ahead.
+        """
+        if (seed, epoch) not in self._cached:
             order = Draws.of(self._split, seed, "partner", epoch).words(1)[:, 0].argsort(stable=True)
             following = torch.empty_like(order)
             following[order] = order.roll(-1)
-            self._cached = (seed, epoch), self._split[following]
-        return self._cached[1]
+            self._cached[seed, epoch] = self._split[following]
+            if len(self._cached) > _EPOCHS:
+                del self._cached[next(iter(self._cached))]
+        return self._cached[seed, epoch]

@@ -14,7 +14,8 @@ from workers.engine.data.formats.common import EncodedFiles, unreadable
 _BATCH = 64
 """Rows that Arrow decodes at a time."""
 _BUFFER_BYTES = 1 << 20
-"""Of the file; without a buffer Arrow reads a row group's column at once, which may be all of the file."""
+"""Of the file; without a buffer Arrow reads a row group's column at once, and with its `pre_buffer` it keeps the column
+of every row group that it has read."""
 
 
 def encoded_files(name: str, path: Path, file: pa.parquet.ParquetFile) -> EncodedFiles:
@@ -73,7 +74,7 @@ class _Files:
         return content
 
     def _read(self) -> Iterator[pa.Array]:
-        file = pa.parquet.ParquetFile(self._path, buffer_size=_BUFFER_BYTES)
+        file = pa.parquet.ParquetFile(self._path, buffer_size=_BUFFER_BYTES, pre_buffer=False)
         for batch in file.iter_batches(_BATCH, columns=[self._column], use_threads=False):
             column = batch.column(0)
             yield pa.compute.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column

@@ -1,11 +1,12 @@
 """npz archives of numpy: no pickles, and every declared size is checked before anything is allocated."""
 
 import io
+import struct
 import zipfile
 from collections.abc import Set
 from math import prod
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 import numpy as np
 from numpy.lib import format as npy
@@ -27,8 +28,13 @@ from workers.engine.data.formats.written import FileColumns, FileType, Written, 
 MAX_SIDE = 1 << 40
 MAX_DIMENSIONS = 8
 _WAY_OUT = "write it again with numpy.savez"
+MAPPED_BYTES: Final = 256 << 20
+"""Arrays of 8 bits from this size on are mapped from the archive, where it has them as they are."""
+_CHECKED_BYTES = 1 << 20
 _HEADER_BYTES = 1 << 14
 """More than numpy takes for a header (10,000 bytes)."""
+_LOCAL_HEADER: Final = struct.Struct("<4s22x2H")
+"""In front of a file of a zip: signature, and at the end the lengths of its name and of further fields."""
 
 
 def read_npz(
@@ -122,6 +128,9 @@ def _npy(archive: zipfile.ZipFile, member: str, size: int) -> Array:
         needed = prod(shape) * dtype.itemsize
         if needed > declared:
             raise unreadable(f"`{member}` claims shape {shape} of {dtype} in {declared} bytes: {_WAY_OUT}")
+        is_plain = entry.compress_type == zipfile.ZIP_STORED and dtype == np.uint8 and not fortran
+        if is_plain and MAPPED_BYTES <= needed <= declared - file.tell():
+            return _mapped(archive, entry, file, shape)
         data = file.read(needed)
     if len(data) != needed:
         raise unreadable(f"`{member}` is truncated: {_WAY_OUT}")
@@ -130,6 +139,21 @@ def _npy(archive: zipfile.ZipFile, member: str, size: int) -> Array:
     if dtype.kind == "S":
         return np.char.decode(rows, "utf-8")
     return rows
+
+
+def _mapped(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, file: IO[bytes], shape: tuple[int, ...]) -> Array:
+    """An array of 8 bits that stands in the archive as it is, read-only. `file` is behind its header, and is read to
+    the end, where module zipfile compares the checksum.
+    """
+    header = file.tell()
+    while file.read(_CHECKED_BYTES):
+        pass
+    assert archive.filename is not None
+    with Path(archive.filename).open("rb") as local:
+        local.seek(entry.header_offset)
+        *_, name, extra = _LOCAL_HEADER.unpack(local.read(_LOCAL_HEADER.size))
+    offset = entry.header_offset + _LOCAL_HEADER.size + name + extra + header
+    return np.memmap(archive.filename, dtype=np.uint8, mode="r", offset=offset, shape=shape)
 
 
 def _seconds(rows: Array) -> Array:

@@ -7,6 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from workers.engine.data.formats.files.encoded import EncodedRows
+
 _DEVICE_SHARE = 0.25
 """Largest share of the device's free memory that one column may take."""
 
@@ -81,6 +83,18 @@ class Column:
         if self.values.device == rows.device.device:
             return self.values.index_select(0, rows.device)
         return self.values.index_select(0, rows.host).to(self.device, non_blocking=True)
+
+
+@dataclass(frozen=True)
+class EncodedColumn:
+    """Rows [N, …] that are decoded on the host whenever they are taken."""
+
+    values: EncodedRows
+    device: torch.device
+
+    def take(self, rows: Rows) -> Tensor:
+        """The values of these rows on the device: [n, …]."""
+        return self.values[rows.host].to(self.device, non_blocking=True)
 
 
 @dataclass

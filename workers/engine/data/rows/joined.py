@@ -13,6 +13,7 @@ from torch import Tensor
 
 from app.contracts.resources.inputs.texts import TokenEncoding, is_encoded_name
 from app.contracts.resources.manifests import InputTransform
+from workers.engine.data.formats.files.encoded import EncodedRows, RawRows
 from workers.engine.data.transform import apply_in_shape
 
 Shape = tuple[int, ...]
@@ -28,8 +29,8 @@ class InputLayout:
     """What the ids are, of inputs of texts."""
 
     @classmethod
-    def of(cls, inputs: Mapping[str, Tensor]) -> "InputLayout":
-        """The layout of tensors [N, *shape]."""
+    def of(cls, inputs: Mapping[str, RawRows]) -> "InputLayout":
+        """The layout of rows [N, *shape]."""
         return cls({name: tuple(values.shape[1:]) for name, values in inputs.items()})
 
     @property
@@ -53,6 +54,10 @@ class InputLayout:
         if tuple(names) == tuple(self.shapes):
             return raw
         return joined([self.part(raw, name) for name in names])
+
+    def rows(self, raw: RawRows, names: Sequence[str]) -> RawRows:
+        """`select` of all rows of a dataset; encoded ones are those of its only input."""
+        return raw if isinstance(raw, EncodedRows) else self.select(raw, names)
 
     def only(self, names: Sequence[str]) -> "InputLayout":
         """The layout of `select(raw, names)`."""

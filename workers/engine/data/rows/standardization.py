@@ -5,11 +5,13 @@ MNIST students are 0.7 and 1.6 points better than with one for each pixel. Colum
 on wine a student is at 32 % without them and at 96 % with them.
 """
 
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from workers.engine.data.formats.files.encoded import RawRows, parts_of, remembered
 from workers.engine.data.rows.blocks import row_blocks
 
 Standardization = Literal["elements", "all", "none"]
@@ -24,14 +26,12 @@ MOST_APART = 30.0
 """Ratio of the largest numbers of channels up to which they are taken to be of one kind."""
 
 
-def chosen(raw: Tensor, train: Tensor | None = None) -> tuple[Standardization, str]:
+def chosen(raw: RawRows, train: Tensor | None = None) -> tuple[Standardization, str]:
     """(how rows are standardised, why), by the rows `train` (int64 [n]; None: all) of raw ones [N, k, …]."""
-    if len(raw if train is None else train) == 0:
+    train = torch.arange(len(raw)) if train is None else train
+    if len(train) == 0:
         return "none", "there is no training row to measure"
-    axes = [0, *range(2, raw.dim())]
-    sizes = torch.zeros(raw.shape[1], dtype=torch.float64)
-    for part in row_blocks(raw, train):
-        sizes = torch.maximum(sizes, raw[part].abs().amax(dim=axes).double())
+    sizes = remembered(raw, "sizes", train, raw.shape[1], partial(_sizes, raw, train))
     largest = float(sizes.max())
     if largest > MOST or 0.0 < largest < LEAST:
         return "none", f"numbers up to {largest:.1e} have no mean and deviation that a manifest can say"
@@ -47,3 +47,11 @@ def chosen(raw: Tensor, train: Tensor | None = None) -> tuple[Standardization, s
     if len(sizes) >= FEWEST_COLUMNS and int(counts.max()) >= SHARE_OF_LIKE * len(sizes):
         return "all", f"{int(counts.max())} of {len(sizes)} columns have the same largest number, as pixels have"
     return "elements", f"the {len(sizes)} columns have ranges of their own"
+
+
+def _sizes(raw: RawRows, rows: Tensor) -> Tensor:
+    """The largest number, without its sign, for each element of a row's first dimension, float64 [k]."""
+    sizes = torch.zeros(raw.shape[1], dtype=torch.float64)
+    for block in parts_of(raw, row_blocks(raw, rows)):
+        sizes = torch.maximum(sizes, block.abs().amax(dim=[0, *range(2, raw.dim())]).double())
+    return sizes

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
+from typing import assert_never, get_args
 
 import numpy as np
 import torch
@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from app.contracts.resources.inputs.audio import AudioInput
 from app.contracts.resources.inputs.images import ImageInput
-from app.contracts.resources.inputs.texts import TokenEncoding
+from app.contracts.resources.inputs.texts import TextInput, TokenEncoding, TokensInput
 from app.contracts.resources.joined_rows import InputPart, fits, joined_form
-from app.contracts.resources.manifests import ArrayInput, DatasetFormat
+from app.contracts.resources.manifests import ArrayInput, DatasetFormat, InputSpec
 from app.contracts.resources.raw_rows import RawInput, RawType, Spellings
-from app.contracts.resources.tables import InputEncoding
+from app.contracts.resources.tables import CategoryInput, InputEncoding
+from workers.engine.data.dataset import InputRows
 from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.written import Written
 from workers.engine.data.rows.specs import features_of, pixels_of
@@ -23,6 +24,38 @@ from workers.engine.data.tables.keys import too_many, whole_number_keys
 
 _LARGEST_WHOLE = 2.0**53
 _TYPES: tuple[RawType, ...] = get_args(RawType)
+
+
+def as_uploaded(
+    name: str,
+    spec: InputSpec,
+    found: InputRows,
+    arrays: Mapping[str, Array],
+    kind: DatasetFormat,
+    kept: NDArray[np.int64],
+) -> UploadedRows:
+    """An input as a person sends it. `kept`: the rows that are its sample."""
+    match spec:
+        case ArrayInput():
+            assert isinstance(found.file, np.ndarray)
+            return numbers_as_uploaded(found.file, spec, kind, found.rows.dtype, kept)
+        case ImageInput():
+            sample = found.rows[torch.from_numpy(kept)].movedim(1, -1).numpy()
+            return images_as_uploaded(sample, spec)
+        case AudioInput():
+            return sounds_as_uploaded(found.rows[torch.from_numpy(kept)].numpy(), spec)
+        case TextInput() | TokensInput():
+            assert found.tokens is not None
+            return tokens_as_uploaded(found.rows[torch.from_numpy(kept)].numpy(), found.tokens)
+        case CategoryInput():
+            assert found.encoding is not None
+            assert isinstance(found.file, CategoriesOfFile)
+            keys = spec.columns or (name,)
+            is_flat = kind == "npz" and len(keys) == 1 and arrays[keys[0]].ndim == 1
+            shape = () if is_flat else (len(found.file.columns),)
+            return categories_as_uploaded(found.file, found.encoding, shape, kept)
+        case _:
+            assert_never(spec)
 
 
 def numbers_as_uploaded(

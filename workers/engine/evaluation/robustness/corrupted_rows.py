@@ -1,14 +1,14 @@
 """Metrics of every party on corrupted test rows."""
 
 import itertools
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor
 
 from app.contracts.reports.report import Robustness
 from workers.engine.data.dataset import TargetColumn
+from workers.engine.data.formats.files.encoded import RawRows, parts_of
 from workers.engine.evaluation.metrics.outputs import PartyOutputs
 from workers.engine.evaluation.metrics.task_metrics import task_metrics
 from workers.engine.evaluation.parties import BLOCK
@@ -21,7 +21,7 @@ PredictRaw = Callable[[Tensor], Mapping[str, PartyOutputs]]
 def measure_robustness(
     parties: Mapping[str, PredictRaw],
     targets: Mapping[str, TargetColumn],
-    raw: Tensor,
+    raw: RawRows,
     rows: Tensor,
     seed: int,
     low: Tensor | float,
@@ -39,24 +39,25 @@ def measure_robustness(
     if not labelled:
         return {}
 
-    def corrupt(name: str, severity: int, part: Tensor) -> Tensor:
-        check()
-        return corrupted(raw[part], name, severity, seed, part, low, high)
+    def corrupt(name: str, severity: int) -> Iterator[Tensor]:
+        parts = torch.split(rows, BLOCK)
+        for part, values in zip(parts, parts_of(raw, parts), strict=True):
+            check()
+            yield corrupted(values, name, severity, seed, part, low, high)
 
     for name, severity in itertools.product(corruptions_of(raw), SEVERITIES):
-        outputs = _outputs(parties, rows, partial(corrupt, name, severity))
+        outputs = _outputs(parties, corrupt(name, severity))
         for task, target in labelled.items():
             results[task].append(_measure(name, severity, outputs, task, target, rows))
     return {task: tuple(entries) for task, entries in results.items()}
 
 
 def _outputs(
-    parties: Mapping[str, PredictRaw], rows: Tensor, corrupt: Callable[[Tensor], Tensor]
+    parties: Mapping[str, PredictRaw], corrupted_blocks: Iterator[Tensor]
 ) -> dict[str, dict[str, PartyOutputs]]:
     """Every party's outputs by task; each block is corrupted once for all of them."""
     blocks: dict[str, list[Mapping[str, PartyOutputs]]] = {party: [] for party in parties}
-    for part in torch.split(rows, BLOCK):
-        x = corrupt(part)
+    for x in corrupted_blocks:
         for party, predict in parties.items():
             blocks[party].append(predict(x))
     return {

@@ -12,12 +12,14 @@ replicate padding.
 """
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from workers.engine.common.seeds import derived_seed
+from workers.engine.data.formats.files.encoded import RawRows, parts_of, remembered
 from workers.engine.data.rows.blocks import row_blocks
 from workers.engine.evaluation.robustness.row_noise import row_normals, row_words
 from workers.engine.losses.softmax import widened
@@ -31,24 +33,32 @@ _DIRECTIONS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1,
 _KERNEL_SIGMAS = 4.0
 
 
-def corruptions_of(raw: Tensor) -> tuple[str, ...]:
+def corruptions_of(raw: RawRows) -> tuple[str, ...]:
     """The corruptions that apply: all to images ([n, C, H, W]), noise to other arrays."""
     return ("gaussian_noise", "gaussian_blur", "shift") if raw.dim() == 4 else ("gaussian_noise",)
 
 
-def value_range(raw: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def value_range(raw: RawRows, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """(low, high) of the training rows `rows` (int64 [n]; None: all) of `raw` [N, …], float32 (float64 stays).
 
     One number for images, shape []; one for each element of a row otherwise, shape [*row], as the columns of a table
     have different units.
     """
+    rows = torch.arange(len(raw)) if rows is None else rows
+    shape = () if raw.dim() == 4 else tuple(raw.shape[1:])
+    low, high = remembered(raw, "range", rows, 2 * math.prod(shape), partial(_ends, raw, rows)).reshape(2, *shape)
+    return _floats(low.to(raw.dtype)), _floats(high.to(raw.dtype))
+
+
+def _ends(raw: RawRows, rows: Tensor) -> Tensor:
+    """(low, high) as `value_range`, one after another, float64, which has every number of float32 and of 8 bits."""
     dim = None if raw.dim() == 4 else 0
-    first, *others = row_blocks(raw, rows)
-    low, high = torch.aminmax(raw[first], dim=dim)
-    for part in others:
-        ends = torch.aminmax(raw[part], dim=dim)
+    blocks = parts_of(raw, row_blocks(raw, rows))
+    low, high = torch.aminmax(next(blocks), dim=dim)
+    for block in blocks:
+        ends = torch.aminmax(block, dim=dim)
         low, high = torch.minimum(low, ends.min), torch.maximum(high, ends.max)
-    return _floats(low), _floats(high)
+    return torch.stack([low, high]).double().flatten()
 
 
 def corrupted(

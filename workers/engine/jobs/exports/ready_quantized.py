@@ -253,7 +253,7 @@ def _feeds(student: RawStudent, dataset: Dataset, sources: Mapping[str, str]) ->
     """What the model's graph takes, of rows of the dataset."""
     names = tuple(sources.values())
     layout = InputLayout({name: dataset.layout.shapes[source] for name, source in sources.items()})
-    return feeds_of(student, dataset.layout.select(dataset.raw, names), layout)
+    return feeds_of(student, dataset.layout.rows(dataset.raw, names), layout)
 
 
 def _check_rows(student: RawStudent, name: str, dataset: Dataset, source: str, shape: tuple[int, ...]) -> None:

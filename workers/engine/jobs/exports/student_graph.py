@@ -71,7 +71,7 @@ class SampleRows:
         rows = CheckedRows(
             student,
             raw={name: uploaded.inputs[name].sample for name in student.inputs},
-            read={name: data.dataset.inputs[name][uploaded.rows].numpy() for name in student.inputs},
+            read={name: data.dataset.rows_of[name][uploaded.rows].numpy() for name in student.inputs},
             place=lambda row: _place(int(uploaded.rows[row]), data),
         )
         return cls(rows, dict(outputs), invented=False, unchecked=uploaded.unchecked)
@@ -86,7 +86,7 @@ class SampleRows:
         parts = {name: uploaded.inputs[source] for name, source in sources.items()}
         if not len(uploaded.rows) or not all(_takes(student.forms[name], part.form) for name, part in parts.items()):
             return replace(cls.made_for(student), unchecked=tuple(source.id for source in dataset.sources))
-        read = {name: student.as_rows(name, dataset.inputs[source][uploaded.rows]) for name, source in sources.items()}
+        read = {name: student.as_rows(name, dataset.rows_of[source][uploaded.rows]) for name, source in sources.items()}
         raw = {name: part.sample.astype(_array_type(student.forms[name])) for name, part in parts.items()}
         rows = CheckedRows(
             student,

@@ -73,7 +73,7 @@ def control_facts(run: Run, schedule: BatchSchedule, order: Order, data: JobData
         "balancing": run_spec.balancing.model_dump(mode="json"),
         "relation": run_spec.relation.facts() if run_spec.relation is not None else None,
         **digest_facts(order, data.dataset),
-        **({"reads": list(data.names)} if len(data.names) < len(data.dataset.inputs) else {}),
+        **({"reads": list(data.names)} if len(data.names) < len(data.dataset.rows_of) else {}),
         "rows": digest_of([schedule.rows.tolist(), schedule.validation.tolist()]),
     }
 

@@ -176,7 +176,7 @@ class Scoring:
         """The measures of a network, in evaluation mode."""
         parts = Rows.on(device, self.rows).split(BLOCK)
         with evaluating(network):
-            blocks = [network(inputs.take(part)) for part in parts]
+            blocks = [network(x) for x in inputs.each(parts)]
         names = [task.name for task in self.tasks]
         return self.of_outputs({name: torch.cat([block[name] for block in blocks]).float().cpu() for name in names})
 

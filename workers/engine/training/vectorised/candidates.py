@@ -80,7 +80,8 @@ class Candidates(VectorisedLearners):
             return []
         counts = [[int(term.counted[validation.host].sum()) for term in self._task.terms]]
         with torch.no_grad():
-            blocks = [(part, self.predict(inputs.take(part))) for part in validation.split(BLOCK)]
+            parts = validation.split(BLOCK)
+            blocks = [(part, self.predict(x)) for part, x in zip(parts, inputs.each(parts), strict=True)]
             by_block = [self.losses(outputs, part, counts, 1.0, weighted=False)[0] for part, outputs in blocks]
         losses = torch.stack(by_block).sum(0).tolist()
         outputs = torch.cat([output for _, output in blocks], dim=1).float().cpu()

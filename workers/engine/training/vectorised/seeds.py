@@ -107,8 +107,9 @@ class Seeds(VectorisedLearners):
         task, target = self._task, self._task.target
         counts = [int(term.counted[validation.host].sum()) for term in task.terms]
         blocks, losses = [], []
-        for part in validation.split(BLOCK):
-            blocks.append(self.predict(inputs.take(part)))
+        parts = validation.split(BLOCK)
+        for part, x in zip(parts, inputs.each(parts), strict=True):
+            blocks.append(self.predict(x))
             repeated = Rows(part.host.repeat(self._members), part.device.repeat(self._members))
             losses.append(self.losses(blocks[-1], repeated, [counts] * self._members, 1.0, weighted=False)[0])
         has_loss = any(count > 0 and term.weight > 0.0 for term, count in zip(task.terms, counts, strict=True))

@@ -84,7 +84,7 @@ def load(harness: EngineHarness, spec: Json) -> Loaded:
     with Teachers(order, data.dataset, job.device, job.check_stop, store_of(order.spec), None) as teachers:
         tasks = build_tasks(run_spec, teachers, lambda event: None)
     run = Run("", run_spec, tasks, splits["train"], splits["validation"], sources=data.dataset.sources)
-    return Loaded(data.inputs.column.values, run, splits["test"])
+    return Loaded(data.inputs.column.values[:], run, splits["test"])
 
 
 def with_spec(loaded: Loaded, harness: EngineHarness, spec: Json) -> Loaded:

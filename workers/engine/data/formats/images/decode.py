@@ -31,8 +31,8 @@ def pixels(name: str, encoded: bytes, spec: ImageForm) -> NDArray[np.uint8]:
     """
     image = _opened(name, encoded)
     try:
-        upright = _in_mode(ImageOps.exif_transpose(image), _MODES[spec.channels])
-        return np.asarray(_fitted(upright, spec), dtype=np.uint8).reshape(spec.pixels)
+        ImageOps.exif_transpose(image, in_place=True)  # without it every image is copied
+        return np.asarray(_fitted(_in_mode(image, _MODES[spec.channels]), spec), dtype=np.uint8).reshape(spec.pixels)
     except MemoryError:
         raise
     except Exception:
