@@ -118,7 +118,9 @@ def test_the_folder_of_a_student_gives_its_vectors_by_transformers(
 def vectors(harness: EngineHarness, model: str) -> Tensor:
     """The vectors of a model for all rows."""
     dataset = read_datasets(harness.order(spec(), job="read"), (DatasetRef(dataset=DATASET),))
-    return open_teacher(harness.models[model], torch.device("cpu"), 1, dataset.layout).predict(dataset.raw)["meaning"]
+    return open_teacher(harness.models[model], torch.device("cpu"), 1, dataset.layout).predict(dataset.raw[:])[
+        "meaning"
+    ]
 
 
 def test_relations_alone_teach_an_encoder_of_the_same_width(harness: EngineHarness) -> None:

@@ -89,7 +89,7 @@ def test_what_is_stored_of_a_teacher_are_the_hidden_states_of_transformers(harne
     dataset = read_datasets(order, (DatasetRef(dataset=DATASET),))
     teacher = open_teacher(harness.models[TEACHER], torch.device("cpu"), 1, dataset.layout)
     layers = [TappedLayer(BLOCK), TappedLayer(BLOCK, "mean")]
-    found = teacher.predict(dataset.raw, layers)
+    found = teacher.predict(dataset.raw[:], layers)
     made = words_alone()([row["text"] for row in sentences()], padding=True, truncation=True, return_tensors="pt")
     kept = made["attention_mask"][:, :, None].float()
     with torch.no_grad():
