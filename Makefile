@@ -13,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE :=
 QUICK := tests/unit tests/contracts tests/golden \
 	$(addprefix tests/engine/,balancing data losses models training)
 
-.PHONY: help setup demo demo-images demo-audio demo-text serve quick test test-all check format bench accuracy accuracy-defaults multitask-accuracy digests gpu faults golden mutants resolve clean
+.PHONY: help setup demo demo-images demo-audio demo-text serve quick test test-all check format bench accuracy accuracy-defaults multitask-accuracy digests gpu faults golden mutants large resolve clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -88,6 +88,11 @@ golden: setup    ## rewrite the golden files (read the diff before you commit it
 
 mutants: setup    ## COUNT=5000 changed uploads through the inspection, and their table (half an hour)
 	$(BIN)/python -m tests.mutants --count $(COUNT) --seed 0 --table tests/mutants/TABLE.md
+
+large: setup    ## 3 GB of arrays and a million JPEGs in a process that may take 1.2 GB more (half an hour)
+	for kind in arrays jpegs; do \
+		folder=$$(mktemp -d) && OMP_NUM_THREADS=1 ARROW_DEFAULT_MEMORY_POOL=system MALLOC_MMAP_THRESHOLD_=2097152 \
+		$(BIN)/python -m tests.benchmarks.inspections.large_child $$kind 1000000 800 $$folder; rm -rf $$folder; done
 
 resolve: setup    ## resolve the constraints of both versions of torch by pip; installs nothing, needs an index
 	$(BIN)/python -m tests.architecture.constraints --resolve
