@@ -1,7 +1,7 @@
 """`POST /v1/models/{id}/exports`: a further file of a ready model, made by a job."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -52,14 +52,17 @@ async def create_model_export(
     return await _export(services, caller, model_id, request, idempotency_key)
 
 
+_POSITIONS: Final = {"token_class": ("tagging_undefined", "token"), "map": ("map_undefined", "pixel")}
+"""The code of the refusal, and what a network answers for, of kinds of outputs that are exported as they are alone."""
+
+
 def _check_format(facts: Mapping[str, Any], wanted: str) -> None:
     """Raises Conflict for a format that is not made of such a network."""
-    of_tokens = any(each["spec"]["kind"] == "token_class" for each in facts["outputs"].values())
-    if of_tokens and wanted != "onnx":
-        raise Conflict(
-            "tagging_undefined",
-            f"`{wanted}` is not made of networks that answer for each token: export the model as `onnx`",
-        )
+    kinds = {each["spec"]["kind"] for each in facts["outputs"].values()}
+    for kind, (code, place) in _POSITIONS.items():
+        if kind in kinds and wanted != "onnx":
+            detail = f"`{wanted}` is not made of networks that answer for each {place}: export the model as `onnx`"
+            raise Conflict(code, detail)
     if wanted == "fp16" and any(each.get("tokens") for each in facts["inputs"].values()):
         raise Conflict(
             "half_undefined",

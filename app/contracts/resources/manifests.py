@@ -14,6 +14,7 @@ from app.contracts.base import (
     Dimension,
     Finite,
     Licence,
+    MapShape,
     Metadata,
     Name,
     NameInFile,
@@ -27,6 +28,7 @@ from app.contracts.base import (
 )
 from app.contracts.resources.inputs.audio import AudioInput
 from app.contracts.resources.inputs.images import ImageInput
+from app.contracts.resources.inputs.maps import MapTarget
 from app.contracts.resources.inputs.tagging import TokenClassTarget, labelled_input
 from app.contracts.resources.inputs.texts import TextInput, TokenEncoding, TokensInput
 from app.contracts.resources.reference import Reference
@@ -145,9 +147,30 @@ class TokenClassOutput(Contract):
     )
 
     @property
-    def of_a_token(self) -> ClassOutput:
+    def of_a_position(self) -> ClassOutput:
         """What the numbers of one token are."""
         return ClassOutput(kind="class", classes=self.classes)
+
+
+class MapOutput(Contract):
+    """Logits over exclusive classes for each pixel of a map. A graph gives them as [rows, classes, height, width]."""
+
+    kind: Literal["map"]
+    shape: MapShape = Field(description="[height, width] of the map.")
+    classes: Annotated[tuple[ClassName, ...], Field(min_length=2, max_length=65_536)] | None = Field(
+        default=None, description="Class names in the order of the output; compared with those of the dataset."
+    )
+
+    @property
+    def of_a_position(self) -> ClassOutput:
+        """What the numbers of one pixel are."""
+        return ClassOutput(kind="class", classes=self.classes)
+
+
+PositionOutput = TokenClassOutput | MapOutput
+"""Outputs with logits for each position of a row: in the engine [rows, positions, classes], the pixels of a map in C
+order.
+"""
 
 
 class MultilabelOutput(Contract):
@@ -186,7 +209,8 @@ class VectorOutput(Contract):
 
 
 OutputSpec = Annotated[
-    ClassOutput | TokenClassOutput | MultilabelOutput | ValueOutput | VectorOutput, Field(discriminator="kind")
+    ClassOutput | TokenClassOutput | MapOutput | MultilabelOutput | ValueOutput | VectorOutput,
+    Field(discriminator="kind"),
 ]
 
 
@@ -400,7 +424,7 @@ class TeacherTarget(Contract):
 
 
 TargetSpec = Annotated[
-    ClassTarget | TokenClassTarget | MultilabelTarget | ValueTarget | VectorTarget | TeacherTarget,
+    ClassTarget | TokenClassTarget | MapTarget | MultilabelTarget | ValueTarget | VectorTarget | TeacherTarget,
     Field(discriminator="kind"),
 ]
 
@@ -459,8 +483,12 @@ class DatasetManifest(Contract):
     @model_validator(mode="after")
     def _labels_of_tokens_name_an_input(self) -> Self:
         for name, target in self.targets.items():
-            if isinstance(target, TeacherTarget) and isinstance(target.predicts, TokenClassOutput):
-                raise ValueError(f"`{name}` has outputs of tokens, which columns do not hold: use a model as teacher")
+            if isinstance(target, TeacherTarget) and isinstance(target.predicts, PositionOutput):
+                raise ValueError(
+                    f"`{name}` has outputs of tokens or pixels, which columns do not hold: use a model as teacher"
+                )
+            if isinstance(target, MapTarget) and self.format != "npz":
+                raise ValueError(f"`{name}` is a map, which is read of arrays, found {self.format}: upload a npz file")
             if isinstance(target, TokenClassTarget):
                 labelled_input(name, target, self.inputs)
         return self

@@ -9,7 +9,7 @@ from app.contracts.resources.manifests import (
     InputTransform,
     MultilabelOutput,
     OutputSpec,
-    TokenClassOutput,
+    PositionOutput,
 )
 from app.contracts.specs.families.huggingface_configs import positions_key, positions_offset
 from app.contracts.specs.families.library import HuggingFace, Timm, Torchvision
@@ -75,7 +75,7 @@ def huggingface_files(model: BundledModel) -> Mapping[str, bytes] | None:
     spec = output.spec
     if not _in_own_units(spec):
         return None
-    known = spec.classes if isinstance(spec, ClassOutput | TokenClassOutput) else None
+    known = spec.classes if isinstance(spec, ClassOutput | PositionOutput) else None
     names = known or [f"LABEL_{i}" for i in range(output.size)]
     config = {
         "model_type": network.name,
@@ -128,7 +128,7 @@ def _has_types(model: BundledModel) -> bool:
 
 def _in_own_units(spec: OutputSpec) -> bool:
     """Whether the network puts out what is meant: libraries know nothing of the units in which values are learned."""
-    return isinstance(spec, ClassOutput | MultilabelOutput | TokenClassOutput)
+    return isinstance(spec, ClassOutput | MultilabelOutput | PositionOutput)
 
 
 def _of_images(

@@ -90,6 +90,7 @@ def _target_facts(dataset: Dataset, name: str, column: TargetColumn, manifest: D
         {
             "kind": column.kind,
             "size": column.size,
+            "shape": column.shape,
             "classes": column.classes,
             "input": labelled,
             "predicts": column.predicts,

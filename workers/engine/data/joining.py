@@ -18,6 +18,7 @@ from app.contracts.resources.inputs.texts import TextInput, TokensInput, encodin
 from app.contracts.resources.manifests import InputSpec, InputTransform
 from app.contracts.resources.splits import SplitName
 from app.contracts.resources.tables import InputEncoding
+from app.contracts.specs.distillation import CLASS_KINDS
 from app.contracts.specs.jobs import (
     AnyTrainingJob,
     DatasetRef,
@@ -270,7 +271,7 @@ def _target(columns: Sequence[TargetColumn | None], rows: Sequence[int]) -> Targ
     """A target for all rows: missing on the rows of a dataset without it (None)."""
     existing = [column for column in columns if column is not None]
     first = existing[0]
-    missing = MISSING if first.kind in ("class", "token_class") else torch.nan
+    missing = MISSING if first.kind in CLASS_KINDS else torch.nan
     classes = next((column.classes for column in existing if column.classes is not None), None)
     values, labelled = [], []
     for column, count in zip(columns, rows, strict=True):

@@ -16,6 +16,7 @@ from app.contracts.problems import UserError
 from app.contracts.resources.columns import columns_of
 from app.contracts.resources.inputs.audio import AudioInput
 from app.contracts.resources.inputs.images import ImageInput
+from app.contracts.resources.inputs.maps import MapTarget
 from app.contracts.resources.inputs.tagging import TokenClassTarget
 from app.contracts.resources.inputs.texts import TextInput, TokenEncoding, TokensInput
 from app.contracts.resources.manifests import (
@@ -38,6 +39,7 @@ from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.read import read_columns
 from workers.engine.data.formats.written import FileColumns
 from workers.engine.data.labels import class_column, number_column
+from workers.engine.data.maps import map_column
 from workers.engine.data.rows.blocks import statistics
 from workers.engine.data.rows.layout import arranged
 from workers.engine.data.rows.precision import finite_in_float32, rounded
@@ -374,13 +376,15 @@ def _tensor(name: str, columns: tuple[str, ...], raw: Array, exact: bool) -> Ten
 
 def _target(
     name: str,
-    spec: ClassTarget | MultilabelTarget | ValueTarget | VectorTarget | TeacherTarget,
+    spec: ClassTarget | MapTarget | MultilabelTarget | ValueTarget | VectorTarget | TeacherTarget,
     arrays: Mapping[str, Array],
 ) -> TargetColumn:
     columns = [arrays[column] for column in columns_of(name, spec)]
     match spec:
         case ClassTarget():
             return class_column(name, spec, columns[0])
+        case MapTarget():
+            return map_column(name, spec, columns[0])
         case MultilabelTarget() | ValueTarget() | VectorTarget() | TeacherTarget():
             return number_column(name, spec, columns)
         case _:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.reports.report import Fidelity, Verdict
-from app.contracts.resources.manifests import OutputSpec, ValueOutput, VectorOutput
+from app.contracts.resources.manifests import MapOutput, OutputSpec, PositionOutput, ValueOutput, VectorOutput
 from app.contracts.resources.splits import SplitName
 from workers.engine.data.dataset import PADDING, TargetColumn
 from workers.engine.evaluation.metrics.fidelity import fidelity
@@ -23,6 +23,7 @@ from workers.engine.evaluation.quantized import QuantizedEvaluation, evaluate_qu
 from workers.engine.evaluation.verdict.judge import not_applicable
 from workers.engine.evaluation.verdict.repeats import verdict_over_repeats
 from workers.engine.evaluation.warnings.constant import Comparison, compared
+from workers.engine.losses.map_layout import as_map
 from workers.engine.losses.target_scaling import predicted_numbers
 
 
@@ -179,7 +180,7 @@ def _predictions(tasks: Sequence[EvaluatedTask], block: _Block, *, each_teacher:
     for task in tasks:
         parties = by_task.setdefault(task.name, {})
         if task.target is not None:
-            parties["label"] = task.target.values[block.rows]
+            parties["label"] = _labels(task.target, block.rows)
         if task.teachers:
             teacher = _mean_teacher(task, block)
             parties["teacher"] = _predicted(teacher.values, teacher.spec)
@@ -200,8 +201,18 @@ def _predictions(tasks: Sequence[EvaluatedTask], block: _Block, *, each_teacher:
     return by_task
 
 
+def _labels(target: TargetColumn, rows: Tensor) -> Tensor:
+    """The labels of rows; those of maps [n, height, width]."""
+    values = target.values[rows]
+    return values if target.shape is None else values.reshape(len(rows), *target.shape)
+
+
 def _predicted(values: Tensor, spec: OutputSpec) -> Tensor:
-    """Raw scores of classes and labels; values and vectors in the units of their labels."""
+    """Raw scores of classes and labels, of pixels [n, classes, height, width]; values and vectors in the units of
+    their labels.
+    """
+    if isinstance(spec, MapOutput):
+        return as_map(values, spec)
     return predicted_numbers(values, spec) if isinstance(spec, ValueOutput | VectorOutput) else values
 
 
@@ -228,11 +239,12 @@ def _measure(tasks: Sequence[EvaluatedTask], test: _Block | None) -> Evaluation:
 
 def _fidelity(task: EvaluatedTask, test: _Block) -> Fidelity:
     teacher, student = _mean_teacher(task, test), PartyOutputs(test.student[task.name], task.spec)
-    if task.spec.kind != "token_class":
+    if not isinstance(task.spec, PositionOutput):
         return fidelity(teacher, student)
-    assert task.target is not None, "resolved"
-    tokens = task.target.values[test.rows] != PADDING
-    found = fidelity(teacher.of_tokens(tokens), student.of_tokens(tokens))
+    positions = torch.ones(student.values.shape[:2], dtype=torch.bool)
+    if task.target is not None:
+        positions = task.target.values[test.rows] != PADDING
+    found = fidelity(teacher.of_positions(positions), student.of_positions(positions))
     return found.model_copy(update={"rows": len(test.rows)})
 
 

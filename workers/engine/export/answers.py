@@ -12,12 +12,14 @@ from torch import Tensor
 from app.contracts.resources.graph_names import answer_names
 from app.contracts.resources.manifests import (
     ClassOutput,
+    MapOutput,
     MultilabelOutput,
     OutputSpec,
     TokenClassOutput,
     ValueOutput,
     VectorOutput,
 )
+from workers.engine.losses.map_layout import as_map
 from workers.engine.losses.softmax import class_scores, label_log_odds
 from workers.engine.losses.target_scaling import predicted_numbers
 
@@ -37,6 +39,9 @@ def _answers(spec: OutputSpec, values: Tensor) -> tuple[Tensor, ...]:
             return scores, torch.softmax(scores, dim=1)
         case TokenClassOutput():
             return values, torch.softmax(values, dim=2)
+        case MapOutput():
+            scores = as_map(values, spec)
+            return scores, torch.softmax(scores, dim=1)
         case MultilabelOutput():
             log_odds = label_log_odds(values, spec)
             return log_odds, torch.sigmoid(log_odds)

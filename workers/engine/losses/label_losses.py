@@ -56,7 +56,7 @@ def _missing(log_p: Tensor) -> Tensor:
     return (-torch.expm1(log_p)).clamp_min(torch.finfo(log_p.dtype).tiny)
 
 
-def token_loss(
+def position_loss(
     outputs: Tensor, labels: Tensor, smoothing: float = 0.0, weights: Tensor | None = None, gamma: float = 0.0
 ) -> Tensor:
     """`class_loss` summed over the labelled tokens of each row: outputs [N, L, C], labels [N, L], 0 below 0. -> [N].

@@ -9,6 +9,7 @@ import numpy as np
 from app.contracts.resources.graph_names import answer_names
 from app.contracts.resources.manifests import (
     ClassOutput,
+    MapOutput,
     MultilabelOutput,
     OutputSpec,
     TokenClassOutput,
@@ -84,6 +85,10 @@ def _task(spec: OutputSpec, found: list[Array], tokens: Sequence[Sequence[int]])
                 "probabilities": [row[list(at)].tolist() for row, at in zip(probabilities, tokens, strict=True)],
                 "logits": [row.tolist() for row in kept],
             }
+        case MapOutput():
+            scores, _ = found
+            document: dict[str, Any] = {"map": scores.argmax(axis=1).tolist()}
+            return document if spec.classes is None else {**document, "classes": list(spec.classes)}
         case MultilabelOutput():
             scores, probabilities = found
             return {

@@ -19,6 +19,7 @@ from app.contracts.resolving.students.inits import starting_tensors, tensors
 from app.contracts.resolving.students.pretrained import classes_of, is_slice
 from app.contracts.resources.manifests import (
     ClassOutput,
+    MapOutput,
     MultilabelOutput,
     OutputSpec,
     TokenClassOutput,
@@ -36,7 +37,7 @@ from workers.engine.data.facts import value_statistics, vector_statistics
 from workers.engine.evaluation.parties import EvaluatedTask, TaskTeacher
 from workers.engine.losses.peer_loss import PeerTargets
 from workers.engine.losses.regression_losses import NumberTargets
-from workers.engine.losses.soft_target_losses import ClassSoftTargets, LabelSoftTargets, TokenSoftTargets
+from workers.engine.losses.soft_target_losses import ClassSoftTargets, LabelSoftTargets, PositionSoftTargets
 from workers.engine.losses.supervised_loss import SupervisedLoss
 from workers.engine.losses.teacher_mix import TeacherOutputs
 from workers.engine.losses.term import Term
@@ -97,7 +98,7 @@ def _with_weights(task: BuiltTask, spec: TaskSpec) -> BuiltTask:
 def _with_weight(term: Term, weight: float) -> Term:
     if weight == term.weight:
         return term
-    assert isinstance(term, SupervisedLoss | ClassSoftTargets | TokenSoftTargets | LabelSoftTargets | NumberTargets)
+    assert isinstance(term, SupervisedLoss | ClassSoftTargets | PositionSoftTargets | LabelSoftTargets | NumberTargets)
     return replace(term, weight=weight)
 
 
@@ -229,6 +230,9 @@ def _spec_from_target(target: TargetColumn, train: Tensor) -> OutputSpec:
             return ClassOutput(kind="class", classes=target.classes)
         case "token_class":
             return TokenClassOutput(kind="token_class", classes=target.classes)
+        case "map":
+            assert target.shape is not None
+            return MapOutput(kind="map", shape=target.shape, classes=target.classes)
         case "multilabel":
             return MultilabelOutput(kind="multilabel")
         case "vector":
@@ -248,7 +252,7 @@ def _spec_from_teacher(outputs: TeacherOutputs) -> OutputSpec:
     match outputs.spec:
         case ClassOutput():
             return ClassOutput(kind="class", classes=outputs.spec.classes)
-        case TokenClassOutput():
+        case TokenClassOutput() | MapOutput():
             return outputs.spec
         case MultilabelOutput():
             return MultilabelOutput(kind="multilabel")

@@ -11,6 +11,7 @@ from app.contracts.base import Shape
 from app.contracts.layouts.summary import layers
 from app.contracts.resources.manifests import (
     ClassOutput,
+    MapOutput,
     MultilabelOutput,
     OutputSpec,
     TokenClassOutput,
@@ -25,8 +26,9 @@ from workers.engine.data.dataset import TargetColumn
 from workers.engine.losses.feature_losses import FeatureTargets, TeacherLayer
 from workers.engine.losses.features.exits import Exits
 from workers.engine.losses.features.projectors import draw
+from workers.engine.losses.label_columns import without_labels
 from workers.engine.losses.regression_losses import NumberTargets
-from workers.engine.losses.soft_target_losses import ClassSoftTargets, LabelSoftTargets, TokenSoftTargets, exits_of
+from workers.engine.losses.soft_target_losses import ClassSoftTargets, LabelSoftTargets, PositionSoftTargets, exits_of
 from workers.engine.losses.stacking import Stacking
 from workers.engine.losses.teacher_mix import LearnedShares, TeacherEnsemble, TeacherOutputs, confidence_shares
 from workers.engine.losses.term import Term
@@ -142,11 +144,16 @@ def _soft_terms(
                 for name, term in _logit_terms(spec)
             ]
             return [*terms, *stacking]
-        case TokenClassOutput():
-            assert labels is not None, "the resolver asks for a target of the dataset"
+        case TokenClassOutput() | MapOutput():
+            if labels is None:
+                values = all_outputs[0].numbers
+                labels = without_labels(*values.shape[:2])
             ensemble = TeacherEnsemble.of(all_outputs, device)
-            each = output.of_a_token
-            return [TokenSoftTargets.of(term, name, ensemble, labels, each) for name, term in _logit_terms(spec)]
+            each = output.of_a_position
+            shape = output.shape if isinstance(output, MapOutput) else None
+            return [
+                PositionSoftTargets.of(term, name, ensemble, labels, each, shape) for name, term in _logit_terms(spec)
+            ]
         case MultilabelOutput():
             ensemble = TeacherEnsemble.of(all_outputs, device)
             return [LabelSoftTargets.of(term, name, ensemble) for name, term in _logit_terms(spec)]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import assert_never
 
+from app.contracts.base import MapShape
 from app.contracts.resolving.data.channels import warn_of_channels
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resources.facts import DatasetFacts, InputFacts, ModelFacts
@@ -82,6 +83,7 @@ def check_views(
     shape = (spec.model if isinstance(spec, TrainJob) else spec.student).input_shape
     for place, reason in undefined_for(views, shape) if shape is not None else ():
         findings.problem(f"/training/views/transforms/{place}", "view_undefined", reason)
+    _check_maps(views, spec.network.map_shapes, shape, findings)
     _check_channels(views, [there[name] for name in read or there if name in there], shape, findings)
     match spec:
         case TrainJob():
@@ -93,6 +95,32 @@ def check_views(
                 _check_distillation(task.teachers or (), task.distillation, views, findings, f"/tasks/{i}")
         case _:
             assert_never(spec)
+
+
+def _check_maps(views: Views, maps: Mapping[str, MapShape], shape: tuple[int, ...] | None, findings: Findings) -> None:
+    """Labels of pixels move with the image, where they have its size; they are not mixed."""
+    for name, sides in maps.items():
+        for place, transform in enumerate(views.transforms):
+            reason = _misfit_of_maps(transform, name, sides, shape)
+            if reason is not None:
+                findings.problem(f"/training/views/transforms/{place}", "view_undefined", reason)
+
+
+def _misfit_of_maps(transform: Transform, name: str, sides: MapShape, shape: tuple[int, ...] | None) -> str | None:
+    match transform:
+        case NoiseView() | CutoutView() | FlipView():
+            return None
+        case MixupView() | CutmixView():
+            return f"`{transform.kind}` mixes two rows, and the pixels of the map `{name}` have one label: leave it out"
+        case ShiftView() | CropView():
+            if shape is None or shape[1:] == sides:
+                return None
+            return (
+                f"`{transform.kind}` moves images by whole pixels, and the map `{name}` has {sides[0]}x{sides[1]} for "
+                f"images of {'x'.join(map(str, shape[1:]))}: leave it out, or upload maps of the images' size"
+            )
+        case _:
+            assert_never(transform)
 
 
 def _check_channels(

@@ -8,13 +8,16 @@ from typing import Literal
 
 from app.contracts.specs.distillation import TaskKind
 
-MetricName = Literal["accuracy", "macro_f1", "entity_f1", "auroc", "nll", "ece", "brier", "rmse", "mae", "r2", "cosine"]
+MetricName = Literal[
+    "accuracy", "macro_f1", "entity_f1", "mean_iou", "auroc", "nll", "ece", "brier", "rmse", "mae", "r2", "cosine"
+]
 Direction = Literal["higher", "lower"]
 
 DIRECTIONS: Mapping[MetricName, Direction] = {
     "accuracy": "higher",
     "macro_f1": "higher",
     "entity_f1": "higher",
+    "mean_iou": "higher",
     "auroc": "higher",
     "nll": "lower",
     "ece": "lower",
@@ -29,6 +32,7 @@ DIRECTIONS: Mapping[MetricName, Direction] = {
 METRICS: Mapping[TaskKind, tuple[MetricName, ...]] = {
     "class": ("accuracy", "macro_f1", "auroc", "nll", "ece", "brier"),
     "token_class": ("accuracy", "macro_f1", "entity_f1", "nll"),
+    "map": ("mean_iou", "accuracy", "macro_f1", "nll"),
     "multilabel": ("accuracy", "macro_f1", "auroc", "nll"),
     "value": ("rmse", "mae", "r2"),
     "vector": ("rmse", "cosine"),

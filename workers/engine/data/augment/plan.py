@@ -61,7 +61,7 @@ class AugmentationPlan:
         """(x [n, *shape] augmented as in `epoch` (from 0), the rows with their augmentation)."""
         result = self.rows.augmented(rows, epoch, self.views)
         partner = Rows.on(rows.device.device, result.partner) if result.partner is not None else None
-        return result.x, Rows(rows.host, rows.device, Augmentation(epoch, partner, result.share))
+        return result.x, Rows(rows.host, rows.device, Augmentation(epoch, partner, result.share, self.views))
 
     def raw(self, rows: Tensor, epoch: int) -> Tensor:
         """The augmented rows before the transform, in the dataset's shape, as teachers take them."""

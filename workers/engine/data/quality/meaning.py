@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 from app.contracts.problems import UserError
 from app.contracts.resources.manifests import (
     ClassOutput,
+    MapOutput,
     MultilabelOutput,
     OutputSpec,
+    PositionOutput,
     TokenClassOutput,
     ValueOutput,
     VectorOutput,
@@ -52,7 +54,7 @@ def check_meaning(name: str, spec: OutputSpec, values: Rows) -> None:
 
     Raises UserError `wrong_output` where they cannot be what is declared, and `not_finite`.
     """
-    if isinstance(spec, TokenClassOutput):
+    if isinstance(spec, PositionOutput):
         values = values.reshape(len(values), -1)
     rows = values[~np.isnan(values).any(axis=1)]
     if rows.size == 0:
@@ -70,7 +72,7 @@ def check_meaning(name: str, spec: OutputSpec, values: Rows) -> None:
             _check_labels(name, MultilabelOutput(kind="multilabel", output=output), rows)
         case ClassOutput():
             _check_classes(name, spec, rows)
-        case TokenClassOutput():
+        case TokenClassOutput() | MapOutput():
             pass  # logits of any sign and sum
         case MultilabelOutput():
             _check_labels(name, spec, rows)

@@ -28,8 +28,8 @@ def fidelity(teacher: PartyOutputs, student: PartyOutputs) -> Fidelity:
             return _class_fidelity(teacher, student)
         case "multilabel":
             return _label_fidelity(teacher, student)
-        case "token_class":
-            raise TypeError("tokens are compared one by one: `PartyOutputs.of_tokens`")
+        case "token_class" | "map":
+            raise TypeError("tokens and pixels are compared one by one: `PartyOutputs.of_positions`")
         case "value" | "vector":
             difference = in_target_units(student.values, student.spec) - in_target_units(teacher.values, teacher.spec)
             return Fidelity(rmse=_finite(difference.square().mean().sqrt()), rows=rows)
