@@ -28,7 +28,7 @@ from app.contracts.base import (
 )
 from app.contracts.resources.inputs.audio import AudioInput
 from app.contracts.resources.inputs.images import ImageInput
-from app.contracts.resources.inputs.maps import MapTarget
+from app.contracts.resources.inputs.maps import MapTarget, check_map
 from app.contracts.resources.inputs.tagging import TokenClassTarget, labelled_input
 from app.contracts.resources.inputs.texts import TextInput, TokenEncoding, TokensInput
 from app.contracts.resources.reference import Reference
@@ -487,8 +487,8 @@ class DatasetManifest(Contract):
                 raise ValueError(
                     f"`{name}` has outputs of tokens or pixels, which columns do not hold: use a model as teacher"
                 )
-            if isinstance(target, MapTarget) and self.format != "npz":
-                raise ValueError(f"`{name}` is a map, which is read of arrays, found {self.format}: upload a npz file")
+            if isinstance(target, MapTarget):
+                check_map(name, target, self.format, self.inputs)
             if isinstance(target, TokenClassTarget):
                 labelled_input(name, target, self.inputs)
         return self

@@ -32,7 +32,7 @@ from app.contracts.specs.jobs import (
 from app.contracts.wire.orders import DatasetInput, Order
 from workers.engine.common.row_storage import RowStorage
 from workers.engine.data.dataset import Dataset, Source, TargetColumn
-from workers.engine.data.labels import MISSING
+from workers.engine.data.labels.columns import MISSING
 from workers.engine.data.predictions.read import with_predictions
 from workers.engine.data.reading import read_dataset, transform_of
 from workers.engine.data.rows.pretrained import transforms_of_job

@@ -38,8 +38,9 @@ from workers.engine.data.dataset import Dataset, InputRows, SplitRows, TargetCol
 from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.read import read_columns
 from workers.engine.data.formats.written import FileColumns
-from workers.engine.data.labels import class_column, number_column
-from workers.engine.data.maps import map_column
+from workers.engine.data.labels.columns import class_column, number_column
+from workers.engine.data.labels.maps import map_column
+from workers.engine.data.labels.mask_targets import mask_columns, mask_targets, rows_columns
 from workers.engine.data.rows.blocks import statistics
 from workers.engine.data.rows.layout import arranged
 from workers.engine.data.rows.precision import finite_in_float32, rounded
@@ -95,15 +96,15 @@ def read_dataset(
     """
     texts, categories = _text_columns(manifest), _columns_of(manifest, CategoryInput)
     encoded = _columns_of(manifest, ImageInput) | _columns_of(manifest, AudioInput)
-    lists, columns = list_columns(manifest), _columns(manifest)
+    lists, columns, masks = list_columns(manifest), _columns(manifest), mask_columns(manifest)
     long = _columns_of(manifest, TextInput) - lists
-    file = read_columns(path, manifest.format, columns, texts, manifest.csv, categories, encoded, long, lists)
+    file = read_columns(path, manifest.format, columns, texts, manifest.csv, categories, encoded, long, lists, masks)
     arrays = file.arrays
     _check_inputs_alone(manifest, file)
     targets = {
         name: _target(name, spec, arrays)
         for name, spec in manifest.targets.items()
-        if not isinstance(spec, TokenClassTarget)
+        if not isinstance(spec, TokenClassTarget) and columns_of(name, spec)[0] not in masks
     }
     splits = _splits(manifest, file.rows, arrays, targets)
     train = splits["train"]
@@ -140,7 +141,7 @@ def read_dataset(
         transforms[name] = transform_of(
             name, found.rows, read, train, found.encoding, found.columns, way[0], found.tokens
         )
-    targets |= token_targets(manifest, file, labelled)
+    targets |= token_targets(manifest, file, labelled) | mask_targets(manifest, file, storage)
     for key, each in others.items():
         inputs[key], transforms[key] = each.rows, InputTransform(tokens=each.tokens)
     weights = {name: _weights(name, spec.column or name, arrays) for name, spec in manifest.weights.items()}
@@ -202,7 +203,7 @@ def _check_inputs_alone(manifest: DatasetManifest, file: FileColumns) -> None:
         for name, spec in manifest.inputs.items()
         if not isinstance(spec, ImageInput | AudioInput | TextInput | TokensInput)
     }
-    others = sorted(_columns(manifest, kinds) - file.arrays.keys() - label_lists(manifest))
+    others = sorted(_columns(manifest, kinds) - file.arrays.keys() - label_lists(manifest) - file.encoded.keys())
     if others:
         kind = "text" if others[0] not in file.encoded else _kind_of_files(manifest, others[0])
         raise UserError(
@@ -394,14 +395,10 @@ def _target(
 def splits_of(path: Path, manifest: DatasetManifest, rows: int) -> dict[SplitName, Tensor]:
     """The splits of a file of `rows` rows, as `read_dataset` makes them, without reading its inputs."""
     named = manifest.splits.stratify if isinstance(manifest.splits, FractionSplits) else None
-    strata = {
-        name: spec
-        for name, spec in manifest.targets.items()
-        if name == named and not isinstance(spec, TokenClassTarget)
-    }
+    strata = {name: spec for name, spec in manifest.targets.items() if name == named and isinstance(spec, ClassTarget)}
     columns = _split_columns(manifest).union(*(columns_of(name, spec) for name, spec in strata.items()))
     texts = _text_columns(manifest) & columns
-    arrays = read_columns(path, manifest.format, columns, texts, manifest.csv).arrays if columns else {}
+    arrays = rows_columns(path, manifest, columns, texts).arrays if columns else {}
     return _splits(manifest, rows, arrays, {name: _target(name, spec, arrays) for name, spec in strata.items()})
 
 

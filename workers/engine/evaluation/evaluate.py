@@ -212,7 +212,7 @@ def _predicted(values: Tensor, spec: OutputSpec) -> Tensor:
     their labels.
     """
     if isinstance(spec, MapOutput):
-        return as_map(values, spec)
+        return as_map(values, spec.shape)
     return predicted_numbers(values, spec) if isinstance(spec, ValueOutput | VectorOutput) else values
 
 

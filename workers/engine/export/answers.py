@@ -40,7 +40,7 @@ def _answers(spec: OutputSpec, values: Tensor) -> tuple[Tensor, ...]:
         case TokenClassOutput():
             return values, torch.softmax(values, dim=2)
         case MapOutput():
-            scores = as_map(values, spec)
+            scores = as_map(values, spec.shape)
             return scores, torch.softmax(scores, dim=1)
         case MultilabelOutput():
             log_odds = label_log_odds(values, spec)

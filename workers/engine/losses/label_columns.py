@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from workers.engine.data.augment.labels import MapLabels
-from workers.engine.data.labels import MISSING
+from workers.engine.data.labels.columns import MISSING
 from workers.engine.data.rows.columns import Column, ColumnLike
 
 

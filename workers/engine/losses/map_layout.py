@@ -2,12 +2,10 @@
 
 from torch import Tensor
 
-from app.contracts.resources.manifests import MapOutput
 
-
-def as_map(values: Tensor, spec: MapOutput) -> Tensor:
+def as_map(values: Tensor, shape: tuple[int, int]) -> Tensor:
     """[N, height · width, classes] -> [N, classes, height, width], a view."""
-    return values.reshape(values.shape[0], *spec.shape, values.shape[2]).movedim(-1, 1)
+    return values.reshape(values.shape[0], *shape, values.shape[2]).movedim(-1, 1)
 
 
 def as_positions(values: Tensor) -> Tensor:

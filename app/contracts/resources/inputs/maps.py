@@ -1,25 +1,37 @@
 """Labels for each pixel of an image."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from app.contracts.base import ClassName, Column, Contract, MapShape, left_out
+from app.contracts.base import ClassName, Column, Contract, MapShape, Name, left_out
+from app.contracts.resources.inputs.images import ImageInput
 
-MOST_CLASSES = 1024
+MOST_CLASSES: Final = 1024
 """Largest number of classes of a map."""
+
+_OF_MASKS: Final = ("images", "parquet")
+"""Formats of datasets whose maps are mask images."""
 
 
 class MapTarget(Contract):
-    """One class of several for each pixel of a row: an array [height, width] of class numbers.
+    """One class of several for each pixel of a row.
 
-    A pixel without a label is -1, -100 or `ignore`; a row in which every pixel is one of these has no label.
+    In npz an array [height, width] of class numbers; beside images in an archive or in parquet a mask, which is a PNG
+    with one number for each pixel (the index of a palette, or a grey value of 8 bits) at the size of its image. It is
+    brought to the size of the images as they are, by the nearest pixel; borders that are added have no label.
+
+    A pixel without a label is -1, -100 or `ignore`; a row without a mask, or in which every pixel is one of these, has
+    no label.
     """
 
     kind: Literal["map"]
     column: Column | None = Field(
         default=None,
-        description="npz key of the maps, integers [rows, height, width]; the target's name when left out.",
+        description="npz key of the maps, integers [rows, height, width]; of images the column of the masks: in "
+        "parquet encoded images or null, in an archive the column of `metadata.csv` or `metadata.jsonl` with their "
+        "files' paths, as in `file_name`, or empty. These files are no rows. The target's name when left out.",
     )
     classes: (
         Annotated[int, Field(ge=2, le=MOST_CLASSES)]
@@ -28,8 +40,14 @@ class MapTarget(Contract):
     shape: MapShape | None = Field(
         default=None,
         exclude_if=left_out,
-        description="[height, width] of the maps, compared with the file; the file's own when left out. It may be "
-        "another than that of the image: the student's answers have the size of the maps.",
+        description="[height, width] of the maps. Of arrays it is compared with the file, and the file's own when left "
+        "out; masks are brought to it, and to the `size` of the images when left out. It may be another than that of "
+        "the image: the student's answers have the size of the maps.",
+    )
+    input: Name | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="The input of images that masks are of; may be left out where the dataset has only one.",
     )
     ignore: int | None = Field(
         default=None,
@@ -38,3 +56,33 @@ class MapTarget(Contract):
         exclude_if=left_out,
         description="A further number that means no label, such as 255.",
     )
+
+
+def is_of_masks(kind: str) -> bool:
+    """Whether maps in a file of this format are mask images, not arrays."""
+    return kind in _OF_MASKS
+
+
+def labelled_image(name: str, target: MapTarget, inputs: Mapping[str, object]) -> str:
+    """The input of images that the masks of a target are of. Raises ValueError where that is none, or not clear."""
+    known = [each for each, spec in inputs.items() if isinstance(spec, ImageInput)]
+    found = known if target.input is None else [each for each in known if each == target.input]
+    if len(found) != 1:
+        shown = ", ".join(f"`{each}`" for each in known) or "none"
+        raise ValueError(
+            f"`{name}` has masks of one input of kind `image`, found {shown}: name it in `targets.{name}.input`"
+        )
+    return found[0]
+
+
+def check_map(name: str, target: MapTarget, kind: str, inputs: Mapping[str, object]) -> None:
+    """Raises ValueError for a format that holds no maps, and for masks of no image."""
+    if is_of_masks(kind):
+        labelled_image(name, target, inputs)
+    elif kind != "npz":
+        raise ValueError(
+            f"`{name}` is a map, which npz holds as an array and images or parquet as masks, found {kind}: upload one "
+            "of these"
+        )
+    elif target.input is not None:
+        raise ValueError(f"`{name}` is an array, whose pixels are of no other file: leave `input` out")

@@ -10,7 +10,7 @@ from app.contracts.specs.views import CropView, CutoutView, FlipView, NoiseView,
 from workers.engine.data.augment.draws import Draws
 from workers.engine.data.augment.flips import flip
 from workers.engine.data.augment.translation import crop, shift
-from workers.engine.data.labels import MISSING
+from workers.engine.data.labels.columns import MISSING
 from workers.engine.data.rows.columns import Column, Rows
 
 

@@ -32,7 +32,7 @@ from app.contracts.specs.architectures import Architecture, Convnet, HuggingFace
 from app.contracts.specs.families.convnet import map_misfits
 from workers.engine.data.quality.meaning import check_meaning
 from workers.engine.data.rows.joined import IDENTITY, InputLayout
-from workers.engine.evaluation.examples import RawModel, examples_of, network_outputs, plain_rows
+from workers.engine.evaluation.examples import RawModel, examples_of, outputs_as_in_files, plain_rows
 from workers.engine.jobs.inspection.reference import check_reference
 from workers.engine.jobs.inspection.trial import RowKind, try_out
 from workers.engine.models.build import build
@@ -150,7 +150,7 @@ def inspect_family_model(path: Path, manifest: ModelManifest) -> ModelFacts:
     network.load_state_dict(weights)
     network.eval()
     transforms = {name: spec.transform for name, spec in manifest.inputs.items()}
-    tried = RawModel(layout, transforms, partial(network_outputs, network))
+    tried = RawModel(layout, transforms, partial(outputs_as_in_files, network))
     if not all(bool(values.isfinite().all()) for values in tried.forward(network.example()).values()):
         raise UserError(
             "not_finite",
@@ -227,7 +227,7 @@ def _check_trial_rows(network: Network, trial: _Trial, outputs: Mapping[str, Out
     if prod(trial.shape) * TRIAL_ROWS > MAX_TRIAL_NUMBERS:
         return
     rows = trial.drawn(TRIAL_ROWS)
-    for name, values in network_outputs(network, rows).items():
+    for name, values in outputs_as_in_files(network, rows).items():
         check_meaning(name, outputs[name].spec, values.double().numpy())
 
 

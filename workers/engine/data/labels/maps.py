@@ -1,5 +1,7 @@
 """Arrays of class numbers for each pixel as targets."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -12,7 +14,7 @@ from app.contracts.resources.inputs.maps import MapTarget
 from app.contracts.resources.inputs.tagging import IGNORED
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.data.formats.common import Array
-from workers.engine.data.labels import MISSING
+from workers.engine.data.labels.columns import MISSING
 
 _COLOURS: Final = (3, 4)
 """Last sides of arrays of coloured pixels."""
@@ -26,8 +28,7 @@ def map_column(name: str, target: MapTarget, raw: Array) -> TargetColumn:
     -1, -100 and `ignore` are missing. Raises UserError `wrong_type`, `shape_mismatch`, `map_too_large`,
     `label_out_of_range`.
     """
-    names = target.classes if not isinstance(target.classes, int) else None
-    size = target.classes if isinstance(target.classes, int) else len(target.classes)
+    size, names = classes_of(target)
     maps = _of_two_sides(name, raw)
     shape = (int(maps.shape[1]), int(maps.shape[2]))
     _check_shape(name, target, shape)
@@ -35,7 +36,8 @@ def map_column(name: str, target: MapTarget, raw: Array) -> TargetColumn:
     step = max(1, _AT_ONCE // labels.shape[1])
     for first in range(0, len(maps), step):
         part = maps[first : first + step]
-        labels[first : first + step] = _labels(name, target, size, part, first).reshape(len(part), -1)
+        found = labels_of(name, target, part, partial(_row, first))
+        labels[first : first + step] = found.reshape(len(part), -1)
     values = torch.from_numpy(labels)
     return TargetColumn("map", size, values, (values >= 0).any(1), names, shape=shape)
 
@@ -80,8 +82,23 @@ def _check_shape(name: str, target: MapTarget, shape: tuple[int, int]) -> None:
         )
 
 
-def _labels(name: str, target: MapTarget, size: int, maps: Array, first: int) -> NDArray[np.int16]:
-    """The labels of rows from `first` on, MISSING where there is none."""
+def _row(first: int, place: int) -> str:
+    return f"at row {first + place}"
+
+
+def classes_of(target: MapTarget) -> tuple[int, tuple[str, ...] | None]:
+    """(number of classes, their names if it has any)."""
+    if isinstance(target.classes, int):
+        return target.classes, None
+    return len(target.classes), target.classes
+
+
+def labels_of(name: str, target: MapTarget, maps: Array, place: Callable[[int], str]) -> NDArray[np.int16]:
+    """The labels of whole numbers [n, height, width], MISSING where there is none. `place`: where map i stands.
+
+    Raises UserError `label_out_of_range`.
+    """
+    size, _ = classes_of(target)
     missing = np.isin(maps, [*IGNORED, *([] if target.ignore is None else [target.ignore])])
     wrong = ~missing & ((maps < 0) | (maps >= size))
     if wrong.any():
@@ -90,7 +107,7 @@ def _labels(name: str, target: MapTarget, size: int, maps: Array, first: int) ->
         way_out = "" if target.ignore is not None else f', or `"ignore": {max(found, 0)}` where it means no label'
         raise UserError(
             "label_out_of_range",
-            f"`{name}` has the label {found} at row {first + row}, pixel [{y}, {x}]: expected a whole number from 0 to "
+            f"`{name}` has the label {found} {place(row)}, pixel [{y}, {x}]: expected a whole number from 0 to "
             f"{size - 1}, or -1 or -100 where there is none{way_out}",
         )
     return np.where(missing, MISSING, maps).astype(np.int16)
