@@ -13,9 +13,10 @@ from app.contracts.resolving.students.texts import encoding_of
 from app.contracts.resources.facts import DatasetFacts, ModelFacts
 from app.contracts.resources.inputs.texts import TokenEncoding, reads_same_tokens
 from app.contracts.resources.manifests import MapOutput, PositionOutput
-from app.contracts.specs.distillation import POSITION_KINDS, DistillationSpec, TaskKind
+from app.contracts.specs.distillation import DistillationSpec, TaskKind
 from app.contracts.specs.families.library import HuggingFace
 from app.contracts.specs.jobs import AnyTrainingJob, DistillJob, MultitaskJob, TeacherRef, TrainJob
+from app.contracts.specs.supervision.metrics import POSITION_KINDS
 
 Models = Mapping[str, ModelFacts | None]
 MOST_NUMBERS: Final = 1 << 30

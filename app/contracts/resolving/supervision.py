@@ -9,10 +9,9 @@ from app.contracts.base import members
 from app.contracts.resolving.data.row_weights import check_labelled, weighted_tasks
 from app.contracts.resolving.data.targets import Goal, class_names, named_class
 from app.contracts.resolving.findings import Findings, quoted
-from app.contracts.specs.distillation import CLASS_KINDS
 from app.contracts.specs.jobs import TaskSpec
 from app.contracts.specs.supervision.label_losses import ClassWeights, LabelLoss
-from app.contracts.specs.supervision.metrics import METRICS, metrics_of
+from app.contracts.specs.supervision.metrics import CLASS_KINDS, METRICS, metrics_of
 from app.contracts.specs.training import PlateauSchedule, TrainingSpec
 
 WEIGHED = (*CLASS_KINDS, "multilabel")

@@ -16,7 +16,7 @@ from app.contracts.resources.manifests import (
     ValueTarget,
     VectorTarget,
 )
-from app.contracts.specs.distillation import CLASS_KINDS
+from app.contracts.specs.supervision.metrics import CLASS_KINDS
 
 
 def column_problems(manifest: DatasetManifest) -> list[Problem]:

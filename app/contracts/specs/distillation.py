@@ -4,7 +4,7 @@ The ClassVars of a term declare what its method needs and for which targets it i
 augmentations and the engine read them; they are not part of the JSON schema.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
@@ -16,10 +16,6 @@ from app.contracts.specs.temperatures import LearnedTemperature, Temperature
 
 LayerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.\-/:]{1,200}$")]
 TaskKind = Literal["class", "token_class", "map", "multilabel", "value", "vector"]
-CLASS_KINDS: Sequence[TaskKind] = ("class", "token_class", "map")
-"""Kinds of task that tell exclusive classes apart: of a row, of each token, of each pixel."""
-POSITION_KINDS: Sequence[TaskKind] = ("token_class", "map")
-"""Those of them with a class for each position of a row."""
 LayerShapes = Literal["any", "maps", "maps_or_vectors", "tokens", "same_kind", "equal"]
 """Layers that a feature term compares: of any shapes; maps [channels, height, width]; maps, or vectors; [tokens, width]
 with as many tokens; both maps, both vectors, or both tokens of the same number; or of one shape.

@@ -18,7 +18,6 @@ from app.contracts.resources.inputs.texts import TextInput, TokensInput, encodin
 from app.contracts.resources.manifests import InputSpec, InputTransform
 from app.contracts.resources.splits import SplitName
 from app.contracts.resources.tables import InputEncoding
-from app.contracts.specs.distillation import CLASS_KINDS
 from app.contracts.specs.jobs import (
     AnyTrainingJob,
     DatasetRef,
@@ -29,6 +28,7 @@ from app.contracts.specs.jobs import (
     PreflightJob,
     TrainJob,
 )
+from app.contracts.specs.supervision.metrics import CLASS_KINDS
 from app.contracts.wire.orders import DatasetInput, Order
 from workers.engine.common.row_storage import RowStorage
 from workers.engine.data.dataset import Dataset, Source, TargetColumn

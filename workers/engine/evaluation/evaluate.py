@@ -23,8 +23,8 @@ from workers.engine.evaluation.quantized import QuantizedEvaluation, evaluate_qu
 from workers.engine.evaluation.verdict.judge import not_applicable
 from workers.engine.evaluation.verdict.repeats import verdict_over_repeats
 from workers.engine.evaluation.warnings.constant import Comparison, compared
-from workers.engine.losses.map_layout import as_map
 from workers.engine.losses.target_scaling import predicted_numbers
+from workers.engine.models.families.map_head import as_map
 
 
 @dataclass(frozen=True)

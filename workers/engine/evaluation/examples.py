@@ -11,7 +11,7 @@ from app.contracts.resources.facts import Examples
 from app.contracts.resources.manifests import InputTransform
 from workers.engine.common.eval_mode import evaluating
 from workers.engine.data.rows.joined import InputLayout, joined, transformed
-from workers.engine.losses.map_layout import as_map
+from workers.engine.models.families.map_head import as_map
 from workers.engine.models.network import Network
 
 MAX_ROW = 1 << 23

@@ -19,9 +19,9 @@ from app.contracts.resources.manifests import (
     ValueOutput,
     VectorOutput,
 )
-from workers.engine.losses.map_layout import as_map
 from workers.engine.losses.softmax import class_scores, label_log_odds
 from workers.engine.losses.target_scaling import predicted_numbers
+from workers.engine.models.families.map_head import as_map
 
 
 def answers(specs: Mapping[str, OutputSpec], outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

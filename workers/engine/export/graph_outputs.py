@@ -13,8 +13,8 @@ from workers.engine.data.formats.common import Array
 from workers.engine.data.rows.joined import InputLayout
 from workers.engine.export.raw_student import RawStudent
 from workers.engine.export.row_nodes import rows_name
-from workers.engine.losses.map_layout import as_positions
 from workers.engine.losses.target_scaling import standardised
+from workers.engine.models.families.map_head import as_positions
 
 if TYPE_CHECKING:
     import onnxruntime

@@ -22,11 +22,11 @@ from app.contracts.specs.distillation import (
     OfaTerm,
     ReverseKlTerm,
 )
+from workers.engine.data.augment.labels import label_column
 from workers.engine.data.dataset import PADDING
 from workers.engine.data.rows.columns import AugmentedColumn, Column, ColumnLike, Rows
 from workers.engine.data.top_k.rows import TopKColumn
 from workers.engine.losses.features.exits import Exits
-from workers.engine.losses.label_columns import label_column
 from workers.engine.losses.logits.dist import dist
 from workers.engine.losses.logits.dkd import dkd
 from workers.engine.losses.logits.jsd import jsd

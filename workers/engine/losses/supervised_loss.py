@@ -24,9 +24,9 @@ from app.contracts.specs.supervision.label_losses import (
     LabelLoss,
     SquaredLoss,
 )
+from workers.engine.data.augment.labels import label_column
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.data.rows.columns import Column, ColumnLike, Rows
-from workers.engine.losses.label_columns import label_column
 from workers.engine.losses.label_losses import class_loss, huber_loss, multilabel_loss, position_loss, squared_loss
 from workers.engine.losses.target_scaling import standardised
 from workers.engine.losses.term import TermInputs

@@ -22,11 +22,11 @@ from app.contracts.specs.architectures import Architecture
 from app.contracts.specs.distillation import DistillationSpec, FeatureTerm, LogitTerm, NumberTerm, SoftTargetTerm
 from app.contracts.specs.jobs import TeacherRef
 from app.contracts.specs.phases import Phase
+from workers.engine.data.augment.labels import without_labels
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.losses.feature_losses import FeatureTargets, TeacherLayer
 from workers.engine.losses.features.exits import Exits
 from workers.engine.losses.features.projectors import draw
-from workers.engine.losses.label_columns import without_labels
 from workers.engine.losses.regression_losses import NumberTargets
 from workers.engine.losses.soft_target_losses import ClassSoftTargets, LabelSoftTargets, PositionSoftTargets, exits_of
 from workers.engine.losses.stacking import Stacking

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from app.contracts.problems import UserError
 from app.contracts.resources.manifests import OutputSpec
-from app.contracts.specs.distillation import CLASS_KINDS
 from app.contracts.specs.jobs import TaskSpec
+from app.contracts.specs.supervision.metrics import CLASS_KINDS
 from workers.engine.data.dataset import Dataset, TargetColumn
 from workers.engine.data.rows.columns import Column
 from workers.engine.data.rows.weights import with_mean_one

@@ -16,8 +16,8 @@ from app.contracts.resources.manifests import MapOutput, OutputSpec
 from app.contracts.wire.orders import ModelInput
 from workers.engine.data.quality.one_score import two_scores
 from workers.engine.data.rows.joined import InputLayout
-from workers.engine.losses.map_layout import as_positions
 from workers.engine.models.build import build
+from workers.engine.models.families.map_head import as_positions
 from workers.engine.models.loading import load_weights
 from workers.engine.models.network import Network
 from workers.engine.models.onnx_graph import OnnxGraph

@@ -6,8 +6,9 @@ from app.contracts.base import members, method_of
 from app.contracts.resolving.data.targets import Goal
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resources.facts import OutputFacts
-from app.contracts.specs.distillation import CLASS_KINDS, DistillationSpec, LogitTerm, SoftTargetTerm
+from app.contracts.specs.distillation import DistillationSpec, LogitTerm, SoftTargetTerm
 from app.contracts.specs.stores import StoreSpec
+from app.contracts.specs.supervision.metrics import CLASS_KINDS
 
 
 def check_terms(

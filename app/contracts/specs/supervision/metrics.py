@@ -3,7 +3,7 @@
 The one table of directions. The formulas are in `workers/engine/evaluation/metrics/task_metrics.py`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from app.contracts.specs.distillation import TaskKind
@@ -12,6 +12,10 @@ MetricName = Literal[
     "accuracy", "macro_f1", "entity_f1", "mean_iou", "auroc", "nll", "ece", "brier", "rmse", "mae", "r2", "cosine"
 ]
 Direction = Literal["higher", "lower"]
+CLASS_KINDS: Sequence[TaskKind] = ("class", "token_class", "map")
+"""Kinds of task that tell exclusive classes apart: of a row, of each token, of each pixel."""
+POSITION_KINDS: Sequence[TaskKind] = ("token_class", "map")
+"""Those of them with a class for each position of a row."""
 
 DIRECTIONS: Mapping[MetricName, Direction] = {
     "accuracy": "higher",

@@ -11,7 +11,7 @@ from workers.engine.data.augment.draws import Draws
 from workers.engine.data.augment.flips import flip
 from workers.engine.data.augment.translation import crop, shift
 from workers.engine.data.labels.columns import MISSING
-from workers.engine.data.rows.columns import Column, Rows
+from workers.engine.data.rows.columns import Column, ColumnLike, Rows
 
 
 @dataclass(frozen=True)
@@ -54,3 +54,13 @@ def moved(maps: Tensor, rows: Tensor, epoch: int, views: Views) -> Tensor:
             case _:
                 assert_never(transform)
     return maps
+
+
+def label_column(values: Tensor, shape: tuple[int, int] | None, device: torch.device) -> ColumnLike:
+    """`values` [N, …] of a target; those of a map of this `shape` move with the image of an augmented row."""
+    return Column.on(device, values) if shape is None else MapLabels.on(device, values, shape)
+
+
+def without_labels(rows: int, positions: int) -> Tensor:
+    """Labels [rows, positions] of which none is there, in the memory of one."""
+    return torch.full((1, 1), MISSING, dtype=torch.int16).expand(rows, positions)

@@ -8,7 +8,7 @@ from torch import Tensor
 from app.contracts.problems import listed
 from app.contracts.resources.manifests import DatasetManifest
 from app.contracts.resources.statistics import DataWarning
-from app.contracts.specs.distillation import CLASS_KINDS
+from app.contracts.specs.supervision.metrics import CLASS_KINDS
 from workers.engine.data.dataset import Dataset, TargetColumn
 
 FEW = 5

@@ -6,7 +6,7 @@ from math import sqrt
 from app.contracts.resources.manifests import DatasetManifest
 from app.contracts.resources.splits import SplitName
 from app.contracts.resources.statistics import DataWarning
-from app.contracts.specs.distillation import CLASS_KINDS
+from app.contracts.specs.supervision.metrics import CLASS_KINDS
 from workers.engine.data.dataset import Dataset
 
 ENOUGH = 20

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.resources.statistics import MOST_COUNTED_CLASSES, TargetStatistics
-from app.contracts.specs.distillation import CLASS_KINDS
+from app.contracts.specs.supervision.metrics import CLASS_KINDS
 from workers.engine.data.dataset import TargetColumn
 
 

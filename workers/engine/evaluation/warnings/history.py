@@ -8,7 +8,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from app.contracts.specs.distillation import CLASS_KINDS, POSITION_KINDS, TaskKind
+from app.contracts.specs.distillation import TaskKind
+from app.contracts.specs.supervision.metrics import CLASS_KINDS, POSITION_KINDS
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.evaluation.metrics.labels import labelled_part
 from workers.engine.evaluation.metrics.task_metrics import Metrics

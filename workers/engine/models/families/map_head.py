@@ -1,4 +1,6 @@
-"""The head of an output that is a map."""
+"""The head of an output that is a map, and how its scores stand: [N, pixels, classes] in the engine,
+[N, classes, height, width] in graphs and files.
+"""
 
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
@@ -32,3 +34,13 @@ def _resized(scores: Tensor, shape: tuple[int, int]) -> Tensor:
     if scores.shape[1:3] == shape:
         return scores
     return interpolate(scores.movedim(-1, 1), size=shape, mode="bilinear", align_corners=False).movedim(1, -1)
+
+
+def as_map(values: Tensor, shape: tuple[int, int]) -> Tensor:
+    """[N, height · width, classes] -> [N, classes, height, width], a view."""
+    return values.reshape(values.shape[0], *shape, values.shape[2]).movedim(-1, 1)
+
+
+def as_positions(values: Tensor) -> Tensor:
+    """[N, classes, height, width] -> [N, height · width, classes], a view."""
+    return values.flatten(2).movedim(1, -1)
