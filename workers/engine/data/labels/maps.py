@@ -110,4 +110,6 @@ def labels_of(name: str, target: MapTarget, maps: Array, place: Callable[[int], 
             f"`{name}` has the label {found} {place(row)}, pixel [{y}, {x}]: expected a whole number from 0 to "
             f"{size - 1}, or -1 or -100 where there is none{way_out}",
         )
-    return np.where(missing, MISSING, maps).astype(np.int16)
+    labels = maps.astype(np.int16)  # before MISSING is written, which unsigned numbers do not hold
+    labels[missing] = MISSING
+    return labels

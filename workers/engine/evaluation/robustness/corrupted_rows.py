@@ -76,7 +76,7 @@ def _measure(
     target: TargetColumn,
     rows: Tensor,
 ) -> Robustness:
-    metric = COMPARED[next(iter(outputs.values()))[task].spec.kind]
+    metric = COMPARED[outputs["student"][task].spec.kind]
     figures = {
         party: task_metrics(tasks[task].values, tasks[task].spec, target, rows, ranking=False).get(metric)
         for party, tasks in outputs.items()
