@@ -1,10 +1,13 @@
 """Discs and squares on noise: images, and of each pixel what it is of."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from tests.engine.data.formats.images.archives import encoded, zipped
 from tests.engine.harness import Arrays, EngineHarness
 
 SIDE = 16
@@ -39,6 +42,26 @@ def shapes(rows: int = 200, labelled: int | None = None, seed: int = 0, side: in
         train = np.flatnonzero(split == "train")
         maps[train[labelled:]] = -1
     return {"image": images, "map": maps, "split": split}
+
+
+def scenes(path: Path, arrays: Arrays) -> Path:
+    """The same as a zip of image files with a table of masks; rows without a map have none."""
+    files: dict[str, bytes] = {}
+    table = []
+    for i, (image, labels, split) in enumerate(zip(grey(arrays), arrays["map"], arrays["split"], strict=True)):
+        row = {"file_name": f"images/{i:03}.png", "mask": None, "split": str(split)}
+        files[f"images/{i:03}.png"] = encoded(image)
+        if (labels >= 0).any():
+            row["mask"] = f"masks/{i:03}.png"
+            files[f"masks/{i:03}.png"] = encoded(labels.astype(np.uint8))
+        table.append(json.dumps(row))
+    return zipped(path, {**files, "metadata.jsonl": "\n".join(table).encode()})
+
+
+def grey(arrays: Arrays) -> NDArray[np.uint8]:
+    """The images in 8 bits, [rows, side, side]."""
+    found: NDArray[np.uint8] = np.clip(128 + 40 * arrays["image"][:, 0], 0, 255).astype(np.uint8)
+    return found
 
 
 def with_shapes(folder: Path, arrays: Arrays | None = None, **manifest: Any) -> EngineHarness:
