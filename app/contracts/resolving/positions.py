@@ -16,6 +16,7 @@ from app.contracts.resources.manifests import MapOutput, PositionOutput
 from app.contracts.specs.distillation import DistillationSpec, TaskKind
 from app.contracts.specs.families.library import HuggingFace
 from app.contracts.specs.jobs import AnyTrainingJob, DistillJob, MultitaskJob, TeacherRef, TrainJob
+from app.contracts.specs.relations import SearchedRelation
 from app.contracts.specs.supervision.metrics import POSITION_KINDS
 
 Models = Mapping[str, ModelFacts | None]
@@ -73,6 +74,9 @@ def check_tasks_of_positions(
     if not found:
         return
     _check_job(spec, [goal for _, goal in found], dataset, findings)
+    if spec.relation is not None and (isinstance(spec.relation, SearchedRelation) or spec.relation.apply == "teachers"):
+        detail = "maps have one teacher, so that no other is lent to them: apply it to `rows`, or leave it out"
+        _refuse(findings, found[0][1], "/relation", detail)
     for i, goal in found:
         task, place = spec.tasks[i], f"/tasks/{i}"
         if goal.kind == "token_class":

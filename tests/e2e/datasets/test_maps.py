@@ -34,9 +34,9 @@ def distilled(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Json:
     folder = tmp_path_factory.mktemp("scenes")
     ids = []
     for name, labelled in (("all.zip", None), ("few.zip", 4)):
-        dataset = client.upload("datasets", MANIFEST, scenes(folder / name, shapes(labelled=labelled)))
+        dataset = client.upload("datasets", MANIFEST, scenes(folder / name, shapes(120, labelled)))
         assert dataset["state"] == "ready", dataset["rejection"]
-        assert dataset["rows"] == 200
+        assert dataset["rows"] == 120
         ids.append(dataset["id"])
     assert client.get(f"/v1/datasets/{ids[1]}")["statistics"]["map"]["train"]["labelled"] == 4
     teacher = client.finish({"kind": "train", "dataset": ids[0], "model": CONVNET, "training": TRAINING})
@@ -52,7 +52,6 @@ def test_a_student_of_few_masks_gains_by_its_teacher(client: Client, distilled: 
     assert verdict["student"] == report["student"]["tasks"]["map"]["mean_iou"] > 0.8
     assert {each["name"] for each in report["per_class"]["map"]} == set(CLASSES)
     assert all(0.0 <= each["parties"]["control"]["iou"] <= 1.0 for each in report["per_class"]["map"])
-    assert "mean_iou" in client.http.get(f"/v1/jobs/{distilled['id']}/report?format=text").text
 
 
 def test_an_answer_is_the_class_of_each_pixel(client: Client, distilled: Json) -> None:

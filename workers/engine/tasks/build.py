@@ -14,6 +14,7 @@ from torch import Tensor
 
 from app.contracts.layouts.starting_tensors import kept_heads, source_names
 from app.contracts.problems import UserError
+from app.contracts.resolving.data.class_names import names_of
 from app.contracts.resolving.multitask.sharing import with_own_layers
 from app.contracts.resolving.students.inits import starting_tensors, tensors
 from app.contracts.resolving.students.pretrained import classes_of, is_slice
@@ -132,7 +133,7 @@ def pretrained_weights(
     theirs = model.facts.architecture
     weights = load_weights(Path(model.path), model.manifest, theirs)
     specs = {task.student.name: task.student.spec for task in tasks}
-    classes = {name: spec.classes if isinstance(spec, ClassOutput) else None for name, spec in specs.items()}
+    classes = {name: names_of(spec) for name, spec in specs.items()}
     kept = kept_heads(architecture, theirs, classes, classes_of(model.facts))
     shapes = {name: value.shape for name, value in on_meta(lambda: build(architecture)).state_dict().items()}
     sources = source_names(architecture, theirs, shapes, kept)

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+from app.contracts.resolving.data.class_names import names_of
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resources.facts import DatasetFacts, ModelFacts, OutputFacts
-from app.contracts.resources.manifests import ClassOutput, MapOutput, PositionOutput
+from app.contracts.resources.manifests import MapOutput
 from app.contracts.specs.distillation import TaskKind
 
 
@@ -25,9 +26,8 @@ class Goal:
     def of_output(cls, name: str, output: OutputFacts) -> "Goal":
         """The goal of rows without labels: what the teacher predicts."""
         spec = output.spec
-        classes = spec.classes if isinstance(spec, ClassOutput | PositionOutput) else None
         shape = spec.shape if isinstance(spec, MapOutput) else None
-        return cls(name, spec.kind, output.size, classes, labelled=0, shape=shape)
+        return cls(name, spec.kind, output.size, names_of(spec), labelled=0, shape=shape)
 
 
 def class_names(goal: Goal) -> tuple[str, ...]:
