@@ -116,6 +116,10 @@ def map_misfits(network: Convnet, outputs: Collection[str]) -> list[Problem]:
     if network.input_shape is not None and len(network.input_shape) != 3:
         detail = f"maps need rows of shape [channels, height, width], found {list(network.input_shape)}"
         problems.append(Problem(pointer="/input_shape", code="map_undefined", detail=f"{detail}: leave `maps` out"))
+    unknown = sorted(set(network.map_shapes) - set(outputs))
+    if unknown:
+        detail = f"`maps` names {unknown}, and the outputs are {sorted(outputs)}: name outputs alone"
+        problems.append(Problem(pointer="/maps", code="map_undefined", detail=detail))
     if scheme_of(network.sharing) is not None:
         detail = "networks with outputs that are maps share a whole trunk: leave `sharing` out, or `hard`"
         problems.append(Problem(pointer="/sharing", code="map_undefined", detail=detail))

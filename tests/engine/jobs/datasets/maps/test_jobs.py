@@ -16,15 +16,17 @@ from app.contracts.resolving.data.class_names import names_of
 from app.contracts.resources.manifests import ClassOutput, MapOutput, ModelManifest
 from app.contracts.specs.architectures import Convnet
 from app.contracts.specs.distillation import KdTerm
-from app.contracts.specs.jobs import JOB_SPEC
+from app.contracts.specs.jobs import JOB_SPEC, TrainJob
 from app.contracts.wire.orders import ModelInput, TrainingOutcome
 from tests.engine.data.formats.images.archives import zipped
+from tests.engine.export.raw_rows.test_ready_models import export
 from tests.engine.harness import DATASET, OTHER, TEACHER, EngineHarness, StopAtStep, report_of, resolved
 from tests.engine.jobs.datasets.maps.shapes import CLASSES, CONVNET, MANIFEST, SIDE, TRAINING, shapes, with_shapes
 from tests.engine.jobs.preflight.test_preflight import preflight
 from workers.engine.common.files import sha256_of
 from workers.engine.common.stop import Stopped
 from workers.engine.data.dataset import TargetColumn
+from workers.engine.data.quality.meaning import check_meaning
 from workers.engine.data.rows.columns import Rows
 from workers.engine.evaluation.verdict.judge import judge
 from workers.engine.jobs.inspection.huggingface.convert import convert_folder
@@ -59,7 +61,8 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> EngineHarness:
 @pytest.fixture(scope="module")
 def trained(harness: EngineHarness) -> TrainingOutcome:
     """A student, and the teacher of others."""
-    spec = {"kind": "train", "target": "map", "model": CONVNET, "training": TRAINING, "exports": ["onnx"]}
+    training = {**TRAINING, "select_by": "mean_iou", "class_weights": "balanced"}
+    spec = {"kind": "train", "target": "map", "model": CONVNET, "training": training, "exports": ["onnx"]}
     outcome = harness.run(spec, job="trained")
     harness.teacher(outcome, harness.folder / "trained" / "attempt-1", model=TEACHER)
     return outcome
@@ -376,3 +379,74 @@ def test_too_many_pixels_for_a_worker_are_refused_before_any_work(harness: Engin
         json.dumps({"dataset": DATASET, "kind": "train", "model": CONVNET, "training": SHORT})
     )
     assert "map_too_large" in {each.code for each in resolved(spec, {DATASET: large}, {}).problems}
+
+
+# Networks that were trained elsewhere.
+
+ARCHITECTURE: dict[str, Any] = {
+    "family": "convnet",
+    "channels": [4],
+    "input_shape": [1, 8, 8],
+    "outputs": {"m": 3},
+    "maps": {"m": [8, 8]},
+}
+
+
+def uploaded(harness: EngineHarness, output: dict[str, Any], **change: Any) -> ModelInput:
+    """An upload with random weights, and this meaning of its output `m`; `change`: of its architecture."""
+    weights = build(Convnet.model_validate_json(json.dumps(ARCHITECTURE))).state_dict()
+    architecture = {**ARCHITECTURE, **change}
+    others = {name: {"kind": "class"} for name in architecture["outputs"]}
+    return harness.uploaded(weights, {"architecture": architecture, "outputs": {**others, "m": output}})
+
+
+@pytest.mark.parametrize(
+    ("output", "change", "fragment"),
+    [
+        ({"kind": "class"}, {}, "declare the kind `map`"),
+        ({"kind": "map", "shape": [4, 4]}, {}, "declare the kind `map`"),
+        ({"kind": "map", "shape": [8, 8], "classes": ["a", "b"]}, {}, "names for 2 classes"),
+        ({"kind": "class"}, {"maps": {"other": [8, 8]}}, "name outputs alone"),
+        ({"kind": "map", "shape": [8, 8]}, {"hidden": [4]}, "leave them out"),
+        ({"kind": "map", "shape": [8, 8]}, {"input_shape": [1, 8]}, "[channels, height, width]"),
+        ({"kind": "map", "shape": [8, 8]}, {"outputs": {"m": 3, "k": 2}, "sharing": "mmoe"}, "share a whole trunk"),
+    ],
+)
+def test_an_upload_says_which_of_its_outputs_are_maps(
+    output: dict[str, Any], change: dict[str, Any], fragment: str, tmp_path: Any
+) -> None:
+    with pytest.raises(UserError) as caught:
+        uploaded(EngineHarness(tmp_path), output, **change)
+    assert fragment in caught.value.message
+
+
+def test_an_uploaded_network_becomes_a_graph_of_maps(tmp_path: Any) -> None:
+    harness = EngineHarness(tmp_path)
+    model = uploaded(harness, {"kind": "map", "shape": [8, 8]})
+    x = torch.randn(3, 1, 8, 8)
+    session = onnxruntime.InferenceSession(export(harness, model))
+    logits = session.run(["m.logits"], {session.get_inputs()[0].name: x.numpy()})[0]
+    ours = open_teacher(model, CPU, 1).predict(x)["m"].numpy()
+    np.testing.assert_allclose(logits, ours.reshape(3, 8, 8, 3).transpose(0, 3, 1, 2), atol=1e-5)
+
+
+def test_probabilities_are_no_logits_of_pixels() -> None:
+    spec = MapOutput(kind="map", shape=(2, 2))
+    logits = drawn(5, 4, 3, seed=0)
+    check_meaning("map", spec, logits.numpy())
+    for values in (logits.softmax(2), logits.softmax(2).movedim(2, 1).flatten(1)):
+        with pytest.raises(UserError, match="leave the softmax out"):
+            check_meaning("map", spec, values.numpy())
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_the_recipe_moves_maps_of_the_size_of_their_images_alone(step: int, tmp_path: Any) -> None:
+    arrays = shapes(20, side=32)
+    made = with_shapes(tmp_path / "made", {**arrays, "map": arrays["map"][:, ::step, ::step]})
+    assert made.data is not None
+    document = {"kind": "train", "dataset": DATASET, "model": CONVNET, "training": {"recipe": "best"}}
+    found = resolved(JOB_SPEC.validate_json(json.dumps(document)), {DATASET: made.data.facts}, {})
+    assert found.problems == ()
+    assert isinstance(found.spec, TrainJob)
+    views = found.spec.training.augmentations
+    assert (views is not None) == (step == 1)
