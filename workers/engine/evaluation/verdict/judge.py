@@ -27,7 +27,7 @@ from app.contracts.specs.distillation import TaskKind
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.evaluation.metrics.labels import labelled_part
 from workers.engine.evaluation.metrics.outputs import in_target_units, label_logits
-from workers.engine.evaluation.metrics.overlap import mean_iou_by_row, overlaps
+from workers.engine.evaluation.metrics.overlap import mean_iou, mean_iou_by_row, overlaps
 from workers.engine.evaluation.verdict.intervals import RESAMPLES, bootstrap_interval, newcombe_interval
 from workers.engine.evaluation.verdict.power import settled_by_rows
 from workers.engine.losses.softmax import log_probabilities
@@ -144,9 +144,9 @@ def _compare_tokens(student: Tensor, control: Tensor, spec: OutputSpec, labels: 
 
 def _compare_maps(student: Tensor, control: Tensor, spec: OutputSpec, labels: Tensor, reference: str) -> Verdict:
     """Rows are resampled, as pixels of a row depend on each other, by their parts of the metric."""
-    parties = [mean_iou_by_row(*overlaps(each.argmax(dim=2), labels, each.shape[2])) for each in (student, control)]
-    columns = torch.stack(parties, dim=1)
-    iou, other_iou = columns.mean(dim=0).tolist()
+    counts = [overlaps(each.argmax(dim=2), labels, each.shape[2]) for each in (student, control)]
+    columns = torch.stack([mean_iou_by_row(*each) for each in counts], dim=1)
+    iou, other_iou = (mean_iou(*each) for each in counts)
     if len(labels) < MIN_ROWS_TO_RESAMPLE:
         return _too_few("mean_iou", iou, other_iou, iou - other_iou, CLASS_MARGIN, len(labels))
     interval = bootstrap_interval(columns, lambda means: means[:, 0] - means[:, 1])
