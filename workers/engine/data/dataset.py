@@ -26,7 +26,7 @@ SplitRows = Mapping[SplitName, NDArray[np.int64]]
 
 
 PADDING = -2
-"""The mark of a place without a token among labels of tokens."""
+"""The mark of a place without a token among labels of tokens; maps have no such place."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def class_labels(dataset: Dataset, manifest: DatasetManifest) -> Iterator[DataWa
 
 
 def _counts(column: TargetColumn, rows: Tensor) -> Tensor:
-    """How often each class occurs; of tokens, how often among all of them."""
+    """How often each class occurs; of tokens or pixels, how often among all of them."""
     values = column.values[rows[column.labelled[rows]]]
     return torch.bincount(values[values >= 0], minlength=column.size)
 
