@@ -23,6 +23,9 @@ STORED: Final = "masks"
 """The folder of decoded masks in a store."""
 _MODES: Final = ("P", "L", "1")
 """Images with one whole number for each pixel: of a palette, grey in 8 bits, black and white."""
+_ORIENTATION: Final = 0x0112
+_TURNED: Final = (5, 6, 7, 8)
+"""Orientations of EXIF that exchange width and height."""
 _FORMATS: Final = ("PNG",)
 """A lossy format changes numbers at the edges."""
 
@@ -62,16 +65,20 @@ def mask_rows(
 
 
 def _check_sizes(name: str, mask: Image.Image, images: EncodedFiles, row: int) -> None:
-    """A mask must have the pixels of its image, as a person sees it."""
-    image = opened(images.name(row), images.read(row))
-    turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-    width, height = image.size[::-1] if turned else image.size
-    if mask.size != (width, height):
+    """A mask must have the pixels of its image, both as a person sees them."""
+    (width, height), expected = _seen_size(mask), _seen_size(opened(images.name(row), images.read(row)))
+    if (width, height) != expected:
         raise UserError(
             "shape_mismatch",
-            f"the mask `{name}` has {mask.size[0]} x {mask.size[1]} pixels, its image `{images.name(row)}` {width} x "
-            f"{height}: write the mask at the size of its image",
+            f"the mask `{name}` has {width} x {height} pixels, its image `{images.name(row)}` {expected[0]} x "
+            f"{expected[1]}: write the mask at the size of its image",
         )
+
+
+def _seen_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height after the orientation of EXIF."""
+    width, height = image.size
+    return (height, width) if image.getexif().get(_ORIENTATION, 1) in _TURNED else (width, height)
 
 
 def _decoded(name: str, mask: str, content: bytes, target: MapTarget, form: ImageForm) -> NDArray[np.int16]:
