@@ -203,7 +203,7 @@ def _check_inputs_alone(manifest: DatasetManifest, file: FileColumns) -> None:
         for name, spec in manifest.inputs.items()
         if not isinstance(spec, ImageInput | AudioInput | TextInput | TokensInput)
     }
-    others = sorted(_columns(manifest, kinds) - file.arrays.keys() - label_lists(manifest) - file.encoded.keys())
+    others = sorted(_columns(manifest, kinds) - file.arrays.keys() - label_lists(manifest) - mask_columns(manifest))
     if others:
         kind = "text" if others[0] not in file.encoded else _kind_of_files(manifest, others[0])
         raise UserError(

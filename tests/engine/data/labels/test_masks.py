@@ -147,9 +147,11 @@ def test_a_turned_image_has_the_mask_that_a_person_draws(tmp_path: Path) -> None
     exif = turned.getexif()
     exif[0x0112] = 6
     image = encoded(turned, "JPEG", exif=exif)
-    files = {"a.jpg": image, "m.png": encoded(labels()), "metadata.csv": b"file_name,mask\na.jpg,m.png\n"}
-    found = read_dataset(zipped(tmp_path / "a.zip", files), manifest())
-    np.testing.assert_array_equal(found.targets["map"].values[0].reshape(HEIGHT, WIDTH), labels())
+    same = Image.fromarray(np.rot90(labels()).copy())  # stored as the image is, and turned as it is
+    for mask in (encoded(labels()), encoded(same, exif=exif)):
+        files = {"a.jpg": image, "m.png": mask, "metadata.csv": b"file_name,mask\na.jpg,m.png\n"}
+        found = read_dataset(zipped(tmp_path / "a.zip", files), manifest())
+        np.testing.assert_array_equal(found.targets["map"].values[0].reshape(HEIGHT, WIDTH), labels())
 
 
 @pytest.mark.parametrize(

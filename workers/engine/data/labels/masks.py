@@ -14,7 +14,7 @@ from workers.engine.common.row_storage import RowStorage
 from workers.engine.common.row_store import RowFile
 from workers.engine.data.formats.common import EncodedFiles
 from workers.engine.data.formats.files.decoded import MOST_BYTES, decoded_rows
-from workers.engine.data.formats.images.decode import fitted, opened
+from workers.engine.data.formats.images.decode import decoding, fitted, opened
 from workers.engine.data.formats.images.pixels import decoder_facts
 from workers.engine.data.labels.columns import MISSING
 from workers.engine.data.labels.maps import labels_of
@@ -66,7 +66,8 @@ def mask_rows(
 
 def _check_sizes(name: str, mask: Image.Image, images: EncodedFiles, row: int) -> None:
     """A mask must have the pixels of its image, both as a person sees them."""
-    (width, height), expected = _seen_size(mask), _seen_size(opened(images.name(row), images.read(row)))
+    image = opened(images.name(row), images.read(row))
+    (width, height), expected = _seen_size(name, mask), _seen_size(images.name(row), image)
     if (width, height) != expected:
         raise UserError(
             "shape_mismatch",
@@ -75,10 +76,11 @@ def _check_sizes(name: str, mask: Image.Image, images: EncodedFiles, row: int) -
         )
 
 
-def _seen_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height after the orientation of EXIF."""
+def _seen_size(name: str, image: Image.Image) -> tuple[int, int]:
+    """Width and height after the orientation of EXIF, which a PNG may have at its end."""
     width, height = image.size
-    return (height, width) if image.getexif().get(_ORIENTATION, 1) in _TURNED else (width, height)
+    with decoding(name):
+        return (height, width) if image.getexif().get(_ORIENTATION, 1) in _TURNED else (width, height)
 
 
 def _decoded(name: str, mask: str, content: bytes, target: MapTarget, form: ImageForm) -> NDArray[np.int16]:
@@ -91,14 +93,8 @@ def _decoded(name: str, mask: str, content: bytes, target: MapTarget, form: Imag
             f"the mask `{mask}` has pixels of mode {image.mode}, expected the number of a class in each, as a "
             "palette's index or a grey value of 8 bits: write it so, not in colours",
         )
-    try:
+    with decoding(mask):
         numbers = np.asarray(ImageOps.exif_transpose(image))
-    except MemoryError:
-        raise
-    except Exception:
-        raise UserError(
-            "broken_image", f"`{mask}` cannot be decoded, it is truncated or damaged: write it again, or leave it out"
-        ) from None
     labels = labels_of(name, target, numbers[None], lambda _: f"in `{mask}`")[0]
     placed = fitted(Image.fromarray(labels.astype(np.int32)), form, Image.Resampling.NEAREST, border=MISSING)
     return np.asarray(placed).astype(np.int16).reshape(-1)

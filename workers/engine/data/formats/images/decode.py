@@ -5,7 +5,8 @@ Only Pillow's readers of the formats in FORMATS run, and an image's size is chec
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final, assert_never
 
 import numpy as np
@@ -31,9 +32,16 @@ def pixels(name: str, encoded: bytes, spec: ImageForm) -> NDArray[np.uint8]:
     Raises UserError: `unsupported_image`, `image_too_large`, `broken_image`.
     """
     image = opened(name, encoded)
-    try:
+    with decoding(name):
         upright = _in_mode(ImageOps.exif_transpose(image), _MODES[spec.channels])
         return np.asarray(fitted(upright, spec), dtype=np.uint8).reshape(spec.pixels)
+
+
+@contextmanager
+def decoding(name: str) -> Iterator[None]:
+    """Raises UserError `broken_image` for whatever Pillow's decoders raise."""
+    try:
+        yield
     except MemoryError:
         raise
     except Exception:
