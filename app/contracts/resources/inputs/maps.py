@@ -40,9 +40,9 @@ class MapTarget(Contract):
     shape: MapShape | None = Field(
         default=None,
         exclude_if=left_out,
-        description="[height, width] of the maps. Of arrays it is compared with the file, and the file's own when left "
-        "out; masks are brought to it, and to the `size` of the images when left out. It may be another than that of "
-        "the image: the student's answers have the size of the maps.",
+        description="[height, width] of the maps, which may be another than that of the images: the student's answers "
+        "have the size of the maps. Arrays are compared with it, and must have the size of the images when it is left "
+        "out; masks are brought to it, or to the `size` of the images.",
     )
     input: Name | None = Field(
         default=None,

@@ -86,6 +86,18 @@ def test_facts_count_pixels_and_rows_with_a_map(tmp_path: Path) -> None:
     assert facts.statistics["train"].counts == (36, 12)
 
 
+@pytest.mark.parametrize("maps", [(3, 2), (1, 1)])
+def test_a_map_of_another_size_than_its_image_is_declared(maps: tuple[int, int], tmp_path: Path) -> None:
+    """Height and width exchanged would be learned in silence."""
+    rows = {**arrays(), "map": np.zeros((10, *maps), np.uint8)}
+    target: dict[str, Any] = {"kind": "map", "classes": 2}
+    with pytest.raises(UserError, match="declare another by `shape`"):
+        EngineHarness(tmp_path).dataset(rows, targets={"map": target})
+    data = EngineHarness(tmp_path).dataset(rows, targets={"map": {**target, "shape": list(maps)}})
+    assert data.facts is not None
+    assert data.facts.targets["map"].shape == maps
+
+
 @pytest.mark.parametrize(
     ("change", "fragment"),
     [

@@ -283,6 +283,11 @@ TRAPS: dict[str, tuple[dict[str, Any], str, str]] = {
 }
 
 
+def sized(side: int) -> dict[str, Any]:
+    """The targets of maps whose size is declared."""
+    return {"map": {"kind": "map", "classes": list(CLASSES), "shape": [side, side]}}
+
+
 @pytest.mark.parametrize("trap", TRAPS)
 def test_what_is_defined_for_rows_alone_is_refused_by_its_place(
     trap: str, harness: EngineHarness, trained: TrainingOutcome
@@ -347,7 +352,7 @@ def test_a_folder_of_transformers_has_no_maps(tmp_path: Any) -> None:
 
 def test_shifts_are_refused_where_maps_have_another_size_than_images(harness: EngineHarness) -> None:
     arrays = shapes(40)
-    half = with_shapes(harness.folder / "half", {**arrays, "map": arrays["map"][:, ::2, ::2]})
+    half = with_shapes(harness.folder / "half", {**arrays, "map": arrays["map"][:, ::2, ::2]}, targets=sized(8))
     spec: dict[str, Any] = {"kind": "train", "model": CONVNET, "training": SHORT}
     views = {"transforms": [{"kind": "flip"}, {"kind": "shift", "pixels": 2}]}
     found = problems(half, {**spec, "training": {**SHORT, "views": views}})
@@ -364,7 +369,7 @@ def test_a_teacher_must_name_the_same_classes_and_have_maps_of_the_same_size(
     other = with_shapes(harness.folder / "other", arrays, targets=named)
     other.models = harness.models
     assert problems(other, DISTILL)["/teachers/0"] == "class_names_differ"
-    half = with_shapes(harness.folder / "quarter", {**arrays, "map": arrays["map"][:, ::4, ::4]})
+    half = with_shapes(harness.folder / "quarter", {**arrays, "map": arrays["map"][:, ::4, ::4]}, targets=sized(4))
     half.models = harness.models
     assert problems(half, DISTILL)["/teachers/0"] == "shape_mismatch"
 
@@ -442,7 +447,8 @@ def test_probabilities_are_no_logits_of_pixels() -> None:
 @pytest.mark.parametrize("step", [1, 2])
 def test_the_recipe_moves_maps_of_the_size_of_their_images_alone(step: int, tmp_path: Any) -> None:
     arrays = shapes(20, side=32)
-    made = with_shapes(tmp_path / "made", {**arrays, "map": arrays["map"][:, ::step, ::step]})
+    arrays["map"] = arrays["map"][:, ::step, ::step]
+    made = with_shapes(tmp_path / "made", arrays, targets=sized(32 // step))
     assert made.data is not None
     document = {"kind": "train", "dataset": DATASET, "model": CONVNET, "training": {"recipe": "best"}}
     found = resolved(JOB_SPEC.validate_json(json.dumps(document)), {DATASET: made.data.facts}, {})
