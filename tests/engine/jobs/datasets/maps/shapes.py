@@ -20,7 +20,7 @@ MANIFEST: dict[str, Any] = {
     "splits": {"column": "split"},
 }
 CONVNET: dict[str, Any] = {"family": "convnet", "channels": [8, 12]}
-TRAINING: dict[str, Any] = {"steps": 120, "batch_size": 32, "learning_rate": 0.01}
+TRAINING: dict[str, Any] = {"steps": 90, "batch_size": 32, "learning_rate": 0.01}
 
 
 def shapes(rows: int = 200, labelled: int | None = None, seed: int = 0, side: int = SIDE) -> Arrays:
