@@ -65,6 +65,11 @@ Dimension = Annotated[int, Field(ge=1, le=65_536)]
 Shape = Annotated[tuple[Dimension, ...], Field(min_length=1, max_length=4)]
 """The shape of one row, without the batch dimension."""
 
+MOST_MAP_SIDE: Final = 1024
+MapSide = Annotated[int, Field(ge=1, le=MOST_MAP_SIDE)]
+MapShape = tuple[MapSide, MapSide]
+"""[height, width] of a map of labels."""
+
 Weight = Annotated[float, Field(ge=0.0, le=1e4)]
 """A non-negative weight of a term, task or teacher."""
 

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from app.contracts.base import NAME_FORM, NAME_PATTERN
 from app.contracts.problems import Problem
-from app.contracts.resources.manifests import ArrayInput
+from app.contracts.resources.inputs.arrays import ArrayInput
 from app.contracts.specs.training import TrainingSpec
 from app.http import strict_json
 from app.http.errors import BadRequest, Invalid

@@ -1,7 +1,7 @@
 """`POST /v1/models/{id}/exports`: a further file of a ready model, made by a job."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -52,15 +52,26 @@ async def create_model_export(
     return await _export(services, caller, model_id, request, idempotency_key)
 
 
+_POSITIONS: Final = {
+    "token_class": (
+        "tagging_undefined",
+        "token",
+        'export the model as `onnx`, or train it with `"exports": ["int8"]`',
+    ),
+    "map": ("map_undefined", "pixel", "export the model as `onnx`"),
+}
+"""Code of the refusal, what a network answers for, and the way out, of kinds of outputs that are exported as they are
+alone.
+"""
+
+
 def _check_format(facts: Mapping[str, Any], wanted: str) -> None:
     """Raises Conflict for a format that is not made of such a network."""
-    of_tokens = any(each["spec"]["kind"] == "token_class" for each in facts["outputs"].values())
-    if of_tokens and wanted != "onnx":
-        raise Conflict(
-            "tagging_undefined",
-            f"`{wanted}` of a network that answers for each token is made where it is trained: export the model as "
-            '`onnx`, or train it with `"exports": ["int8"]`',
-        )
+    kinds = {each["spec"]["kind"] for each in facts["outputs"].values()}
+    for kind, (code, place, way_out) in _POSITIONS.items():
+        if kind in kinds and wanted != "onnx":
+            detail = f"`{wanted}` of a network that answers for each {place} is not made of a ready model: {way_out}"
+            raise Conflict(code, detail)
     if wanted == "fp16" and any(each.get("tokens") for each in facts["inputs"].values()):
         raise Conflict(
             "half_undefined",

@@ -16,6 +16,7 @@ from app.contracts.problems import UserError
 from app.contracts.resolving.multitask.relations import source_of
 from app.contracts.resources.manifests import (
     ClassOutput,
+    MapOutput,
     MultilabelOutput,
     OutputSpec,
     TokenClassOutput,
@@ -49,7 +50,7 @@ from workers.engine.losses.regression_losses import NumberTargets, number_formul
 from workers.engine.losses.soft_target_losses import (
     ClassSoftTargets,
     LabelSoftTargets,
-    TokenSoftTargets,
+    PositionSoftTargets,
     class_formula,
     exits_of,
     label_formula,
@@ -64,6 +65,7 @@ ROWS = 6
 OUTPUTS: Mapping[TaskKind, tuple[OutputSpec, int]] = {
     "class": (ClassOutput(kind="class"), 4),
     "token_class": (TokenClassOutput(kind="token_class"), 4),
+    "map": (MapOutput(kind="map", shape=(1, 2)), 4),
     "multilabel": (MultilabelOutput(kind="multilabel"), 3),
     "value": (ValueOutput(kind="value"), 1),
     "vector": (VectorOutput(kind="vector"), 3),
@@ -119,13 +121,13 @@ def losses_of(term: Any, kind: TaskKind) -> tuple[Tensor, bool]:
     """(the losses of a soft target on random outputs, whether the term of the engine is relational)."""
     spec, size = OUTPUTS[kind]
     teacher = (TeacherOutputs(drawn(ROWS, size, seed=1), spec, 1.0),)
-    made: ClassSoftTargets | TokenSoftTargets | LabelSoftTargets | NumberTargets
+    made: ClassSoftTargets | PositionSoftTargets | LabelSoftTargets | NumberTargets
     match kind:
-        case "token_class":
+        case "token_class" | "map":
             teacher = (TeacherOutputs(drawn(ROWS, 2, size, seed=1), spec, 1.0),)
             labels = (torch.arange(2 * ROWS) % size).reshape(ROWS, 2)
             each = ClassOutput(kind="class")
-            tokens = TokenSoftTargets.of(term, "term", TeacherEnsemble.of(teacher, CPU), labels, each)
+            tokens = PositionSoftTargets.of(term, "term", TeacherEnsemble.of(teacher, CPU), labels, each)
             return tokens.losses(TermInputs(drawn(ROWS, 2, size, seed=3)), rows()).detach(), tokens.relational
         case "class":
             labels = torch.arange(ROWS) % size
@@ -164,7 +166,7 @@ def test_a_soft_target_has_a_formula_for_each_of_its_kinds(term: Any) -> None:
 
 @pytest.mark.parametrize("term", members(LogitTerm), ids=named)
 def test_a_logit_term_has_a_formula_for_labels_exactly_where_its_kinds_have_them(term: Any) -> None:
-    assert set(term.kinds) <= {"class", "token_class", "multilabel"}
+    assert set(term.kinds) <= {"class", "token_class", "map", "multilabel"}
     if "multilabel" not in term.kinds:
         with pytest.raises(TypeError, match=method_of(term)):
             label_formula(default(term))
@@ -244,7 +246,7 @@ def test_a_relation_of_each_form_has_a_source() -> None:
         (task_metrics, "_HEADLINE"),
         (contributions, "_BY_KIND"),
         (delta_m, "COUNTED"),
-        (repeats, "_METRIC"),
+        (task_metrics, "COMPARED"),
         (repeats, "_COMPARED"),
         (judge, "_COMPARE"),
         (model_card, "_MEANINGS"),

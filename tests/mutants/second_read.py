@@ -18,9 +18,10 @@ import numpy as np
 import torch
 
 from app.contracts.resources.facts import DatasetFacts, ModelFacts
+from app.contracts.resources.inputs.arrays import ArrayInput
 from app.contracts.resources.inputs.images import ImageInput
 from app.contracts.resources.inputs.texts import TextInput
-from app.contracts.resources.manifests import ArrayInput, ClassTarget, DatasetManifest, ModelManifest
+from app.contracts.resources.manifests import ClassTarget, DatasetManifest, ModelManifest
 from app.contracts.wire.orders import InspectionOutcome, Order
 from workers.engine.data.dataset import Dataset
 from workers.engine.data.reading import read_dataset

@@ -34,7 +34,7 @@ def cut_architecture(architecture: Architecture, task: str) -> Architecture:
             sharing = architecture.sharing
         case _:
             assert_never(scheme)
-    return architecture.model_copy(update={"outputs": {task: outputs[task]}, "sharing": sharing})
+    return architecture.with_outputs({task: outputs[task]}).model_copy(update={"sharing": sharing})
 
 
 def cut_tensors(architecture: Architecture, task: str) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The layer table of a network: parameters, buffers, layers, FLOPs, from the description of its parts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import assert_never
@@ -111,6 +111,15 @@ class TableWriter:
             shapes["bias"] = (conv.outputs,)
         self._layer(conv.name, "conv", (conv.outputs, *conv.size), shapes)
         self.add_flops(2 * prod(conv.size) * conv.outputs * conv.inputs * conv.kernel ** len(conv.size))
+
+    def map_head(self, name: str, maps: Sequence[Shape], classes: int) -> None:
+        """A linear layer on the channels of several maps [channels, height, width] together. It is not listed, as no
+        module has its output.
+        """
+        channels = sum(shape[0] for shape in maps)
+        self.add_parameter(f"{name}.weight", (classes, channels))
+        self.add_parameter(f"{name}.bias", (classes,))
+        self.add_flops(sum(2 * prod(shape) * classes for shape in maps))
 
     def _norm(self, norm: Norm) -> None:
         match norm.kind:

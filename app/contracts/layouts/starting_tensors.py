@@ -81,14 +81,15 @@ def kept_heads(
     our_classes: Mapping[str, tuple[str, ...] | None],
     their_classes: Mapping[str, tuple[str, ...] | None],
 ) -> tuple[str, ...]:
-    """Outputs whose heads start from the model's: of equal names and sizes, and of equal classes where both name them.
-    Classes are by output.
+    """Outputs whose heads start from the model's: of equal names and sizes, both of maps or neither, and of equal
+    classes where both name them. Classes are by output.
     """
     sizes, known = dict(ours.outputs or {}), dict(theirs.outputs or {})
     return tuple(
         output
         for output, size in sizes.items()
         if known.get(output) == size
+        and (output in ours.map_shapes) == (output in theirs.map_shapes)
         and (our_classes.get(output) or their_classes.get(output))
         == (their_classes.get(output) or our_classes.get(output))
     )

@@ -21,10 +21,15 @@ def layer_table(arch: Architecture) -> LayerTable:
         return writer.table
     outputs = dict(arch.outputs or {})
     writer.add(trunk.parts)
-    writer.named_output("penultimate", "features", (trunk.features,))
+    if outputs.keys() - arch.map_shapes.keys() or not outputs:
+        writer.named_output("penultimate", "features", (trunk.features,))
     for name, size in outputs.items():
         head = trunk.head_name if len(outputs) == 1 else f"heads.{name}"
-        writer.add([Linear(head, trunk.features, size)])
+        if name in arch.map_shapes:
+            assert trunk.maps is not None, "only families with feature maps have outputs that are maps"
+            writer.map_head(head, trunk.maps.shapes, size)
+        else:
+            writer.add([Linear(head, trunk.features, size)])
     return writer.table
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from app.contracts.base import Answer
+from app.contracts.base import Answer, left_out
 from app.contracts.problems import Chosen
 from app.contracts.reports.baselines import BaselineReport
 from app.contracts.reports.quantized import QuantizationMethod, QuantizedCandidate, QuantizedVerdict
@@ -228,6 +228,12 @@ class ClassFigures(Answer):
     f1: float | None = Field(
         default=None,
         description="Harmonic mean of recall and precision; null where the class is neither a label nor predicted.",
+    )
+    iou: float | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="Of pixels, intersection over union: those of this class that were predicted as it, of those that "
+        "are one or the other; left out otherwise.",
     )
 
 

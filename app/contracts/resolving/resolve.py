@@ -39,6 +39,7 @@ from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resolving.multitask.balancing import check_balancing
 from app.contracts.resolving.multitask.baselines import with_baselines
 from app.contracts.resolving.multitask.relations import check_fit, check_relation, trunks_are_open, with_trunks
+from app.contracts.resolving.positions import check_positions, check_tasks_of_positions
 from app.contracts.resolving.recipe.pooling import with_pooling_of_teacher
 from app.contracts.resolving.recipe.settings import with_settings
 from app.contracts.resolving.sizes import warn_of_sizes
@@ -51,7 +52,6 @@ from app.contracts.resolving.students.texts import check_formats, encoding_of
 from app.contracts.resolving.students.tuning import check_tuning
 from app.contracts.resolving.students.views import check_views_of_tokens
 from app.contracts.resolving.supervision import check_selection, supervised_tasks, supervised_training
-from app.contracts.resolving.tagging import check_alone, check_tagging
 from app.contracts.resources.facts import DatasetFacts, ModelFacts, OutputFacts
 from app.contracts.specs.architectures import Architecture, LibraryFamily, Student
 from app.contracts.specs.distillation import DistillationSpec
@@ -252,7 +252,7 @@ def _train(spec: TrainJob, dataset: DatasetFacts, models: Models, findings: Find
     goal = supervised_goal(dataset, spec.target, findings, "/target")
     if goal is None:
         return spec
-    check_tagging(spec, goal, dataset, models, findings)
+    check_positions(spec, goal, dataset, models, findings)
     model = fitted(spec.model, dataset, [goal], findings, "/model")
     check_start(model, models.get(model.pretrained or ""), dataset, [goal], findings, "/model")
     training = supervised_training(spec.training, goal, findings)
@@ -372,7 +372,7 @@ def _distill(spec: DistillJob, dataset: DatasetFacts, models: Models, findings: 
     goal = _goal_with_teachers(target, teachers, dataset, models, name=None)
     if goal is None:
         return _without_goal(spec, target, names, teachers, dataset, models, findings)
-    check_tagging(spec.model_copy(update={"teachers": teachers or None}), goal, dataset, models, findings)
+    check_positions(spec.model_copy(update={"teachers": teachers or None}), goal, dataset, models, findings)
     distillation = spec.distillation
     teachers = _mapped(teachers, goal, target, dataset, models, findings, "/teachers")
     if teachers:
@@ -456,7 +456,9 @@ def _multitask(spec: MultitaskJob, dataset: DatasetFacts, models: Models, findin
     pairs = [_task(task, dataset, models, findings, f"/tasks/{i}") for i, task in enumerate(spec.tasks)]
     tasks = tuple(task for task, _ in pairs)
     goals = [goal for _, goal in pairs if goal is not None]
-    check_alone(spec, [goal for _, goal in pairs], findings)
+    check_tasks_of_positions(
+        spec.model_copy(update={"tasks": tasks}), [goal for _, goal in pairs], dataset, models, findings
+    )
     update: dict[str, object] = {"tasks": tasks}
     if len(goals) == len(tasks):
         tasks = update["tasks"] = supervised_tasks(tasks, goals, spec.training, findings)

@@ -11,10 +11,10 @@ from app.contracts.resolving.data.targets import Goal, class_names, named_class
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.specs.jobs import TaskSpec
 from app.contracts.specs.supervision.label_losses import ClassWeights, LabelLoss
-from app.contracts.specs.supervision.metrics import METRICS, metrics_of
+from app.contracts.specs.supervision.metrics import CLASS_KINDS, METRICS, metrics_of
 from app.contracts.specs.training import PlateauSchedule, TrainingSpec
 
-WEIGHED = ("class", "token_class", "multilabel")
+WEIGHED = (*CLASS_KINDS, "multilabel")
 """Kinds of task whose loss has class weights."""
 Weights = Literal["balanced"] | tuple[float, ...]
 

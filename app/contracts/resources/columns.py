@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import assert_never
 
 from app.contracts.problems import Problem, listed
+from app.contracts.resources.inputs.maps import MapTarget
 from app.contracts.resources.inputs.tagging import TokenClassTarget
 from app.contracts.resources.manifests import (
     ClassTarget,
@@ -15,6 +16,7 @@ from app.contracts.resources.manifests import (
     ValueTarget,
     VectorTarget,
 )
+from app.contracts.specs.supervision.metrics import CLASS_KINDS
 
 
 def column_problems(manifest: DatasetManifest) -> list[Problem]:
@@ -39,7 +41,7 @@ def _targets_among_inputs(manifest: DatasetManifest) -> Iterator[Problem]:
         inputs = set(spec.columns or (name,))
         for target, what in manifest.targets.items():
             shared = inputs.intersection(columns_of(target, what))
-            reconstructs = what.kind not in ("class", "token_class", "value") and shared == inputs
+            reconstructs = what.kind not in (*CLASS_KINDS, "value") and shared == inputs
             if shared and not reconstructs:
                 names = listed((each[:60] for each in sorted(shared)), most=5)
                 yield Problem(
@@ -53,7 +55,7 @@ def _targets_among_inputs(manifest: DatasetManifest) -> Iterator[Problem]:
 def columns_of(name: str, target: TargetSpec) -> tuple[str, ...]:
     """The columns (or npz keys) that a target reads."""
     match target:
-        case ClassTarget() | TokenClassTarget() | ValueTarget():
+        case ClassTarget() | TokenClassTarget() | MapTarget() | ValueTarget():
             return (target.column or name,)
         case MultilabelTarget() | VectorTarget() | TeacherTarget():
             return target.columns or (name,)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from app.contracts.base import Answer
+from app.contracts.base import Answer, left_out
 from app.contracts.resources.inputs.texts import TokenEncoding
 from app.contracts.resources.manifests import InputTransform, OutputSpec
 from app.contracts.resources.raw_rows import RawFile, RawInput
@@ -171,8 +171,11 @@ class InputFacts(Answer):
 class TargetFacts(Answer):
     """One target: kind, size (classes, labels, numbers) and how many rows of each split have a label."""
 
-    kind: Literal["class", "token_class", "multilabel", "value", "vector", "teacher"]
+    kind: Literal["class", "token_class", "map", "multilabel", "value", "vector", "teacher"]
     size: int
+    shape: tuple[int, int] | None = Field(
+        default=None, exclude_if=left_out, description="[height, width] of a map; left out otherwise."
+    )
     classes: tuple[str, ...] | None = None
     input: str | None = Field(default=None, description="Of labels of tokens: the input whose tokens they are.")
     predicts: Annotated[OutputSpec | None, Field(description="Of `teacher` columns.")] = None

@@ -1,7 +1,7 @@
 """Names of the inputs and outputs of an exported graph.
 
 For each task `<task>.logits` and `<task>.probabilities` [n, size] of classes and labels, [n, tokens, size] of classes
-of tokens, `<task>.value` [n, 1], `<task>.vector` [n, size].
+of tokens, [n, size, height, width] of maps, `<task>.value` [n, 1], `<task>.vector` [n, size].
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,6 +9,7 @@ from typing import Final, assert_never
 
 from app.contracts.resources.manifests import (
     ClassOutput,
+    MapOutput,
     MultilabelOutput,
     OutputSpec,
     TokenClassOutput,
@@ -27,7 +28,7 @@ VERSION_TEXT: Final = f'"version":{GRAPH_VERSION}'
 def answer_names(task: str, spec: OutputSpec) -> tuple[str, ...]:
     """The names of a task's answers, in their order."""
     match spec:
-        case ClassOutput() | TokenClassOutput() | MultilabelOutput():
+        case ClassOutput() | TokenClassOutput() | MapOutput() | MultilabelOutput():
             return f"{task}.logits", f"{task}.probabilities"
         case ValueOutput():
             return (f"{task}.value",)

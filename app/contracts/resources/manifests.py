@@ -14,6 +14,7 @@ from app.contracts.base import (
     Dimension,
     Finite,
     Licence,
+    MapShape,
     Metadata,
     Name,
     NameInFile,
@@ -25,13 +26,15 @@ from app.contracts.base import (
     left_out,
     printable,
 )
+from app.contracts.resources.inputs.arrays import ArrayInput, Columns
 from app.contracts.resources.inputs.audio import AudioInput
 from app.contracts.resources.inputs.images import ImageInput
+from app.contracts.resources.inputs.maps import MapTarget, check_map
 from app.contracts.resources.inputs.tagging import TokenClassTarget, labelled_input
 from app.contracts.resources.inputs.texts import TextInput, TokenEncoding, TokensInput
 from app.contracts.resources.reference import Reference
 from app.contracts.resources.splits import FractionSplits, Splits
-from app.contracts.resources.tables import CategoryInput, CsvOptions, InputEncoding, Missing
+from app.contracts.resources.tables import CategoryInput, CsvOptions, InputEncoding
 from app.contracts.specs.architectures import Architecture, of_weights
 from app.contracts.specs.families.embeddings import Embedding
 from app.contracts.specs.families.family import Extra
@@ -53,7 +56,6 @@ TEXT_FORMATS: Final[Sequence[str]] = ("csv", "jsonl")
 MAX_STATISTICS: Final = 65_536
 """Maximum number of means or deviations of an input or output."""
 Statistic = Finite | Annotated[tuple[Finite, ...], Field(min_length=1, max_length=MAX_STATISTICS)]
-Columns = Annotated[tuple[Column, ...], Field(min_length=1, max_length=65_536)]
 Deviation = PositiveDeviation | Annotated[tuple[PositiveDeviation, ...], Field(min_length=1, max_length=MAX_STATISTICS)]
 
 
@@ -146,9 +148,30 @@ class TokenClassOutput(Contract):
     )
 
     @property
-    def of_a_token(self) -> ClassOutput:
+    def of_a_position(self) -> ClassOutput:
         """What the numbers of one token are."""
         return ClassOutput(kind="class", classes=self.classes)
+
+
+class MapOutput(Contract):
+    """Logits over exclusive classes for each pixel of a map. A graph gives them as [rows, classes, height, width]."""
+
+    kind: Literal["map"]
+    shape: MapShape = Field(description="[height, width] of the map.")
+    classes: Annotated[tuple[ClassName, ...], Field(min_length=2, max_length=65_536)] | None = Field(
+        default=None, description="Class names in the order of the output; compared with those of the dataset."
+    )
+
+    @property
+    def of_a_position(self) -> ClassOutput:
+        """What the numbers of one pixel are."""
+        return ClassOutput(kind="class", classes=self.classes)
+
+
+PositionOutput = TokenClassOutput | MapOutput
+"""Outputs with logits for each position of a row: in the engine [rows, positions, classes], the pixels of a map in C
+order.
+"""
 
 
 class MultilabelOutput(Contract):
@@ -187,7 +210,8 @@ class VectorOutput(Contract):
 
 
 OutputSpec = Annotated[
-    ClassOutput | TokenClassOutput | MultilabelOutput | ValueOutput | VectorOutput, Field(discriminator="kind")
+    ClassOutput | TokenClassOutput | MapOutput | MultilabelOutput | ValueOutput | VectorOutput,
+    Field(discriminator="kind"),
 ]
 
 
@@ -307,53 +331,6 @@ def check_network_inputs(inputs: Mapping[str, ModelInputSpec], arch: Architectur
         )
 
 
-class ArrayInput(Contract):
-    """Numbers of a fixed shape in each row.
-
-    Booleans are 0 and 1; dates and timestamps are seconds since 1970-01-01 UTC, times of day and durations seconds, in
-    float64. Numbers far from zero stay in float64 until they are centred by `standardize`.
-    """
-
-    kind: Literal["array"]
-    columns: Columns | None = Field(
-        default=None, description="Columns of a table, in order; for npz one key (the input's name when left out)."
-    )
-    shape: Shape | None = Field(
-        default=None,
-        description="Shape of one row in the file, before `layout`. Reshapes a flat row (C order), and adds or removes "
-        "sides of 1; the array's own shape when left out.",
-    )
-    layout: Literal["channels_last", "channels_first"] | None = Field(
-        default=None,
-        exclude_if=left_out,
-        description="Which side of a row counts the channels. `channels_last` moves the last side to the front once, "
-        "at reading: rows [height, width, channels] become [channels, height, width], as the networks expect them. "
-        "`channels_first` states that the first side does.",
-    )
-    scale: PositiveScale = Field(default=1.0, description="Factor on every number.")
-    standardize: bool | None = Field(
-        default=None,
-        description="Subtract the mean and divide by the standard deviation of the training split, for each element of "
-        "a row's first dimension; both are stored with the student. When left out, it depends on the numbers: one mean "
-        "and one deviation for all where they are of one kind, as pixels are, else one for each column or channel. "
-        "`standardization` of the dataset says what was chosen and why.",
-    )
-    missing: Missing | None = Field(
-        default=None,
-        exclude_if=left_out,
-        description="What replaces NaN and null, at each place of a row: `mean` or `median` of the training split, "
-        "`zero`; `indicator`: the mean, and a 0 or 1 for each number is appended to the row, 1 where it was missing, "
-        "whatever `scale` and `standardize` are. "
-        "They are stored with the student. Missing numbers are refused when left out.",
-    )
-
-    @model_validator(mode="after")
-    def _indicators_are_appended_to_flat_rows(self) -> Self:
-        if self.missing == "indicator" and self.shape is not None and len(self.shape) > 1:
-            raise ValueError("`indicator` appends numbers to flat rows: leave out `shape`, or choose `mean`")
-        return self
-
-
 InputSpec = Annotated[
     ArrayInput | CategoryInput | ImageInput | TextInput | TokensInput | AudioInput, Field(discriminator="kind")
 ]
@@ -409,7 +386,7 @@ class TeacherTarget(Contract):
 
 
 TargetSpec = Annotated[
-    ClassTarget | TokenClassTarget | MultilabelTarget | ValueTarget | VectorTarget | TeacherTarget,
+    ClassTarget | TokenClassTarget | MapTarget | MultilabelTarget | ValueTarget | VectorTarget | TeacherTarget,
     Field(discriminator="kind"),
 ]
 
@@ -468,8 +445,12 @@ class DatasetManifest(Contract):
     @model_validator(mode="after")
     def _labels_of_tokens_name_an_input(self) -> Self:
         for name, target in self.targets.items():
-            if isinstance(target, TeacherTarget) and isinstance(target.predicts, TokenClassOutput):
-                raise ValueError(f"`{name}` has outputs of tokens, which columns do not hold: use a model as teacher")
+            if isinstance(target, TeacherTarget) and isinstance(target.predicts, PositionOutput):
+                raise ValueError(
+                    f"`{name}` has outputs of tokens or pixels, which columns do not hold: use a model as teacher"
+                )
+            if isinstance(target, MapTarget):
+                check_map(name, target, self.format, self.inputs)
             if isinstance(target, TokenClassTarget):
                 labelled_input(name, target, self.inputs)
         return self

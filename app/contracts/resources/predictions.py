@@ -5,7 +5,14 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import Discriminator, Field, Tag, TypeAdapter, model_validator
 
 from app.contracts.base import Column, Contract, DatasetId, Dimension, Metadata, Name, Title, left_out
-from app.contracts.resources.manifests import ClassOutput, Columns, DatasetFormat, DatasetManifest, OutputSpec
+from app.contracts.resources.inputs.arrays import Columns
+from app.contracts.resources.manifests import (
+    ClassOutput,
+    DatasetFormat,
+    DatasetManifest,
+    OutputSpec,
+    PositionOutput,
+)
 from app.contracts.resources.tables import CsvOptions
 
 TableFormat = Literal["npz", "parquet", "csv", "jsonl"]
@@ -77,8 +84,10 @@ class PredictedOutput(Contract):
 
     @model_validator(mode="after")
     def _rows_are_predicted(self) -> Self:
-        if self.predicts.kind == "token_class":
-            raise ValueError("predictions have answers for rows, found those for tokens: use a model as teacher")
+        if isinstance(self.predicts, PositionOutput):
+            raise ValueError(
+                "predictions have answers for rows, found those for tokens or pixels: use a model as teacher"
+            )
         return self
 
     @model_validator(mode="after")

@@ -15,7 +15,7 @@ from app.contracts.specs.phases import Phase
 from app.contracts.specs.searches import WeightSearch
 from app.contracts.specs.temperatures import LearnedTemperature, Temperature
 
-TaskKind = Literal["class", "token_class", "multilabel", "value", "vector"]
+TaskKind = Literal["class", "token_class", "map", "multilabel", "value", "vector"]
 LayerShapes = Literal["any", "maps", "maps_or_vectors", "tokens", "same_kind", "equal"]
 """Layers that a feature term compares: of any shapes; maps [channels, height, width]; maps, or vectors; [tokens, width]
 with as many tokens; both maps, both vectors, or both tokens of the same number; or of one shape.
@@ -106,7 +106,7 @@ class KdTerm(_Logits):
     For class targets a softmax, for multilabel targets a sigmoid for each label.
     """
 
-    kinds: ClassVar[tuple[TaskKind, ...]] = ("class", "token_class", "multilabel")
+    kinds: ClassVar[tuple[TaskKind, ...]] = ("class", "token_class", "map", "multilabel")
 
     method: Literal["kd"]
     temperature: Temperature | None = Field(default=None, description=f"{_DIVISOR} {_CHOSEN}.")
@@ -120,7 +120,7 @@ class KdTerm(_Logits):
 class DkdTerm(_Logits):
     """Decoupled distillation (Zhao 2022): the labelled class against the rest, and the rest among themselves, apart."""
 
-    kinds: ClassVar[tuple[TaskKind, ...]] = ("class", "token_class")
+    kinds: ClassVar[tuple[TaskKind, ...]] = ("class", "token_class", "map")
     needs_labels: ClassVar[bool] = True
     min_classes: ClassVar[int] = 3
     min_classes_reason: ClassVar[str] = (
@@ -152,7 +152,7 @@ class DistTerm(_Logits):
 class ReverseKlTerm(_Logits):
     """temperature² · KL(student ‖ teacher): mode-seeking."""
 
-    kinds: ClassVar[tuple[TaskKind, ...]] = ("class", "token_class", "multilabel")
+    kinds: ClassVar[tuple[TaskKind, ...]] = ("class", "token_class", "map", "multilabel")
 
     method: Literal["reverse_kl"]
     temperature: Temperature = Field(default=4.0, description=_DIVISOR)
@@ -161,7 +161,7 @@ class ReverseKlTerm(_Logits):
 class JsdTerm(_Logits):
     """Generalised Jensen-Shannon divergence (Agarwal 2024), between forward and reverse KL."""
 
-    kinds: ClassVar[tuple[TaskKind, ...]] = ("class", "token_class", "multilabel")
+    kinds: ClassVar[tuple[TaskKind, ...]] = ("class", "token_class", "map", "multilabel")
 
     method: Literal["jsd"]
     temperature: Temperature = Field(default=4.0, description=_DIVISOR)
@@ -171,7 +171,7 @@ class JsdTerm(_Logits):
 class LogitMseTerm(_Logits):
     """Mean squared difference of logits, centred a row: logits are defined up to a constant."""
 
-    kinds: ClassVar[tuple[TaskKind, ...]] = ("class", "token_class", "multilabel")
+    kinds: ClassVar[tuple[TaskKind, ...]] = ("class", "token_class", "map", "multilabel")
     needs_all_scores: ClassVar[bool] = True
     needs_logit_scale: ClassVar[bool] = True
     temperature: ClassVar[float] = 1.0
@@ -258,6 +258,7 @@ SoftTargetTerms = Annotated[tuple[SoftTargetTerm, ...], Field(min_length=1, max_
 DEFAULT_TERMS: Mapping[TaskKind, SoftTargetTerm] = {
     "class": KdTerm(method="kd"),
     "token_class": KdTerm(method="kd"),
+    "map": KdTerm(method="kd"),
     "multilabel": KdTerm(method="kd"),
     "value": MseTerm(method="mse"),
     "vector": MseTerm(method="mse"),

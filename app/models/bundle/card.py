@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from app.contracts.resources.manifests import ClassOutput, TokenClassOutput
+from app.contracts.resources.manifests import ClassOutput, PositionOutput
 from app.models.bundle.bundled import BundledModel
 from app.models.bundle.figures import cost_lines, quality_lines, quantized_lines
 from app.models.bundle.libraries import loading_lines
@@ -13,6 +13,7 @@ _SHOWN: Final = 20
 _MEANINGS: Final = {
     "class": "scores and probabilities of {size} classes",
     "token_class": "scores and probabilities of {size} classes for each token of a row",
+    "map": "scores and probabilities of {size} classes for each pixel, [rows, classes, height, width]",
     "multilabel": "log-odds and probabilities of {size} labels",
     "value": "one number, in its own units",
     "vector": "a vector of {size} numbers, in their own units",
@@ -97,7 +98,7 @@ def _takes(model: BundledModel) -> Iterator[str]:
 def _answers(model: BundledModel) -> Iterator[str]:
     for task, spec in model.outputs.items():
         meaning = _MEANINGS[spec.kind].format(size=model.facts.outputs[task].size)
-        names = f": {_named(spec.classes)}" if isinstance(spec, ClassOutput | TokenClassOutput) and spec.classes else ""
+        names = f": {_named(spec.classes)}" if isinstance(spec, ClassOutput | PositionOutput) and spec.classes else ""
         yield f"- `{task}`: {meaning}{names}"
 
 
@@ -129,7 +130,7 @@ def _limits(model: BundledModel) -> Iterator[str]:
         "- Rows that come from elsewhere than its data: other devices, places, times or groups of people. Nothing was "
         "measured there."
     )
-    if any(isinstance(spec, ClassOutput | TokenClassOutput) for spec in model.outputs.values()):
+    if any(isinstance(spec, ClassOutput | PositionOutput) for spec in model.outputs.values()):
         yield (
             "- Rows that belong to none of its classes: it names one of them all the same, often with a high "
             "probability."

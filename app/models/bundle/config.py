@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from app.contracts.resources.graph_names import OPSET, answer_names
-from app.contracts.resources.manifests import ClassOutput, OutputSpec, TokenClassOutput
+from app.contracts.resources.manifests import ClassOutput, OutputSpec, PositionOutput
 from app.contracts.resources.tables import CsvOptions
 from app.models.bundle.bundled import BundledInput, BundledModel
 
@@ -30,7 +30,7 @@ def configuration(model: BundledModel) -> bytes:
         "classes": {
             task: _classes(model, task, spec)
             for task, spec in model.outputs.items()
-            if isinstance(spec, ClassOutput | TokenClassOutput)
+            if isinstance(spec, ClassOutput | PositionOutput)
         },
         "dataset_file": model.file.model_dump(mode="json") if model.file is not None else None,
         "csv": _csv(model),
@@ -59,7 +59,7 @@ def _output(model: BundledModel, task: str, spec: OutputSpec) -> Mapping[str, An
     }
 
 
-def _classes(model: BundledModel, task: str, spec: ClassOutput | TokenClassOutput) -> list[str]:
+def _classes(model: BundledModel, task: str, spec: ClassOutput | PositionOutput) -> list[str]:
     """The names of the classes; their numbers where they have none."""
     return list(spec.classes or map(str, range(model.facts.outputs[task].size)))
 

@@ -10,7 +10,7 @@ from app.contracts.resources.manifests import (
     InputTransform,
     MultilabelOutput,
     OutputSpec,
-    TokenClassOutput,
+    PositionOutput,
 )
 from app.contracts.specs.families.embeddings import Embedding
 from app.contracts.specs.families.huggingface_configs import positions_key, positions_offset
@@ -80,7 +80,7 @@ def huggingface_files(model: BundledModel) -> Mapping[str, bytes] | None:
         return _of_encoder(model, network, network.embedding, output)
     if not _in_own_units(spec):
         return None
-    known = spec.classes if isinstance(spec, ClassOutput | TokenClassOutput) else None
+    known = spec.classes if isinstance(spec, ClassOutput | PositionOutput) else None
     names = known or [f"LABEL_{i}" for i in range(output.size)]
     config = {
         "model_type": network.name,
@@ -164,7 +164,7 @@ def _has_types(model: BundledModel) -> bool:
 
 def _in_own_units(spec: OutputSpec) -> bool:
     """Whether the network puts out what is meant: libraries know nothing of the units in which values are learned."""
-    return isinstance(spec, ClassOutput | MultilabelOutput | TokenClassOutput)
+    return isinstance(spec, ClassOutput | MultilabelOutput | PositionOutput)
 
 
 def _of_images(

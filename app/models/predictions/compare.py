@@ -104,14 +104,16 @@ def agreement(student: TaskPrediction, teacher: TaskPrediction) -> Agreement:
         )
         if mine is not None and other is not None
     ]
-    difference = _mean(abs(a - b) for mine, other in pairs for a, b in zip(_flat(mine), _flat(other), strict=True))
-    return Agreement(same=_same(student, teacher), mean_difference=difference)
+    differences = [abs(a - b) for mine, other in pairs for a, b in zip(_flat(mine), _flat(other), strict=True)]
+    return Agreement(same=_same(student, teacher), mean_difference=_mean(differences) if differences else None)
 
 
 def _same(student: TaskPrediction, teacher: TaskPrediction) -> float | None:
     if student.classes is not None and teacher.classes is not None:
         pairs = zip(_each(student.classes), _each(teacher.classes), strict=True)
         return _mean(a == b for a, b in pairs)
+    if student.map is not None and teacher.map is not None:
+        return _mean(a == b for a, b in zip(_flat(student.map), _flat(teacher.map), strict=True))
     if student.labels is not None and teacher.labels is not None:
         return _mean(a == b for a, b in zip(_flat(student.labels), _flat(teacher.labels), strict=True))
     return None

@@ -19,6 +19,14 @@ class TaskPrediction(Answer):
         description="Of a class output: the most probable class of each row, its name, or its number where classes "
         "have none; of an output of tokens, those of each token of the row.",
     )
+    map: tuple[tuple[tuple[int, ...], ...], ...] | None = Field(
+        default=None,
+        description="Of a map: the number of the most probable class of each pixel, by row, and in it [height, width]. "
+        "Probabilities are left out, as they would be many; the exported graph has them.",
+    )
+    names: tuple[str, ...] | None = Field(
+        default=None, description="Of a map: the names of its classes, in the order of their numbers, if they have any."
+    )
     labels: Numbers | None = Field(
         default=None, description="Of a multilabel output: 1 for each label whose probability is 0.5 or more, else 0."
     )
@@ -36,10 +44,12 @@ class Agreement(Answer):
     """How a teacher's answers compare with the student's."""
 
     same: float | None = Field(
-        default=None, description="Share of rows with the same class, or of labels with the same answer, from 0 to 1."
+        default=None,
+        description="Share of rows or pixels with the same class, or of labels with the same answer, from 0 to 1.",
     )
-    mean_difference: float = Field(
-        description="Mean absolute difference of the probabilities, or of the numbers of values and vectors."
+    mean_difference: float | None = Field(
+        description="Mean absolute difference of the probabilities, or of the numbers of values and vectors; null of "
+        "maps, whose answers have neither."
     )
 
 

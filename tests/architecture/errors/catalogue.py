@@ -161,6 +161,7 @@ UPLOADS: Final[Mapping[str, str]] = {
     "wrong_weight": "write a number of 0 or more in every row of the weights' column",
     "wrong_shape": "correct `architecture`",
     "wrong_type": "write numbers where numbers are expected",
+    "map_too_large": "upload smaller maps, or fewer rows",
     "wrong_tokens": "write a list of ids below `vocabulary`, or of words, in every row",
     "reads_ids": "add the folder's tokenizer where the model reads texts",
 }
@@ -168,6 +169,7 @@ UPLOADS: Final[Mapping[str, str]] = {
 SPECS: Final[Mapping[str, str]] = {
     "pretrained_inputs": "train all layers long enough, or start from a model of the same normalisation",
     "tagging_undefined": "leave out what the pointer names, as its detail says",
+    "map_undefined": "leave out what the pointer names, or use a convnet, as its detail says",
     "tokens_differ": "use models that read the same tokens; the detail says how",
     "blocks_out_of_order": "name each block once, in ascending order",
     "cut_undefined": "give the student a smaller network of the same family, or leave `width` out",
@@ -359,6 +361,14 @@ JOBS: Final[Mapping[str, str]] = {
 
 CATALOGUE: Final[Mapping[str, str]] = {**REQUESTS, **UPLOADS, **SPECS, **JOBS}
 COMPUTED: Final = frozenset(
-    {"http_error", "method_not_allowed", "not_found", "unknown_dataset", "unknown_model", "unknown_task"}
+    {
+        "http_error",
+        "method_not_allowed",
+        "not_found",
+        "tagging_undefined",
+        "unknown_dataset",
+        "unknown_model",
+        "unknown_task",
+    }
 )
 """Codes whose place in the source is not a call, such as `unknown_{noun}`."""

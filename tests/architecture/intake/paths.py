@@ -113,10 +113,10 @@ _OFFSET_VECTORS = Covered("engine/data/rows/test_precision.py", "test_vectors_an
 _UNITS = Covered("engine/data/rows/test_deviation.py", "test_inputs_are_standardised_in_any_unit_one_beside_the_other")
 _UPLOADED = "test_a_manifest_of_an_uploaded_model_may_have_small_deviations"
 _OFFSET_JOB = Covered(
-    "engine/jobs/datasets/test_large_offsets.py", "test_a_student_is_as_good_with_an_offset_as_without"
+    "engine/jobs/datasets/scales/test_large_offsets.py", "test_a_student_is_as_good_with_an_offset_as_without"
 )
 _WIDE = Covered(
-    "engine/jobs/datasets/test_wide_numbers.py", "test_a_graph_is_right_about_rows_that_float32_would_round"
+    "engine/jobs/datasets/scales/test_wide_numbers.py", "test_a_graph_is_right_about_rows_that_float32_would_round"
 )
 _CONSISTENT = Covered("engine/teachers/test_consistency.py", "test_each_fault_is_named_also_where_a_row_is_slow")
 _BATCH = Covered(
@@ -341,7 +341,10 @@ TABLE: Final[Mapping[str, Mapping[str, Cell]]] = {
         ),
         ("dry run", NotApplicable("it reads facts, which the upload has checked")),
         ("preflight", NotApplicable("it trains by the same loop as a job")),
-        ("job", Covered("engine/jobs/datasets/test_small_units.py", "test_a_student_is_as_good_in_small_units")),
+        (
+            "job",
+            Covered("engine/jobs/datasets/scales/test_small_units.py", "test_a_student_is_as_good_in_small_units"),
+        ),
     ),
     "5 outputs that depend on the batch or on chance": _cells(
         (_FILES, _MODEL),

@@ -30,7 +30,7 @@ from tests.engine.losses.small_terms import (
     supervised,
 )
 from workers.engine.data.dataset import TargetColumn
-from workers.engine.data.labels import class_column
+from workers.engine.data.labels.columns import class_column
 from workers.engine.data.reading import read_dataset
 from workers.engine.losses.label_losses import class_loss, multilabel_loss, squared_loss
 from workers.engine.losses.logits.kd import class_kd, multilabel_kd

@@ -10,6 +10,7 @@ import torch
 from app.contracts.problems import UserError
 from app.contracts.resources.manifests import (
     ClassOutput,
+    MapOutput,
     MultilabelOutput,
     OutputSpec,
     TokenClassOutput,
@@ -17,7 +18,7 @@ from app.contracts.resources.manifests import (
     VectorOutput,
 )
 from app.contracts.specs.distillation import TaskKind
-from app.contracts.specs.supervision.metrics import DIRECTIONS, METRICS, MetricName
+from app.contracts.specs.supervision.metrics import CLASS_KINDS, DIRECTIONS, METRICS, MetricName
 from tests.engine.harness import STUDENT, EngineHarness, blobs, report_of
 from tests.engine.jobs.distillation.method_specs import TRAINING, add_teachers, job, soft
 from workers.engine.data.dataset import TargetColumn
@@ -28,6 +29,7 @@ from workers.engine.training.validation import selection_score
 SPECS: dict[TaskKind, OutputSpec] = {
     "class": ClassOutput(kind="class"),
     "token_class": TokenClassOutput(kind="token_class", classes=("O", "B-name", "I-name")),
+    "map": MapOutput(kind="map", shape=(1, 2)),
     "multilabel": MultilabelOutput(kind="multilabel"),
     "value": ValueOutput(kind="value"),
     "vector": VectorOutput(kind="vector"),
@@ -39,6 +41,7 @@ def target(kind: TaskKind, rows: int = 20) -> TargetColumn:
     values = {
         "class": torch.arange(rows) % 3,
         "token_class": (torch.arange(2 * rows) % 3).reshape(rows, 2),
+        "map": (torch.arange(2 * rows) % 3).reshape(rows, 2),
         "multilabel": (torch.rand(rows, 3, generator=generator) > 0.5).float(),
         "value": torch.rand(rows, generator=generator),
         "vector": torch.rand(rows, 3, generator=generator),
@@ -54,7 +57,7 @@ def measured(kind: TaskKind, outputs: torch.Tensor) -> Metrics:
 def test_the_table_has_exactly_the_metrics_of_the_report_and_their_direction(kind: TaskKind) -> None:
     column = target(kind)
     truth = column.values.reshape(20, -1).float()
-    scored = kind in ("class", "token_class")
+    scored = kind in CLASS_KINDS
     perfect = torch.nn.functional.one_hot(column.values).float() * 40.0 if scored else truth
     perfect = truth * 80.0 - 40.0 if kind == "multilabel" else perfect
     right, wrong = measured(kind, perfect), measured(kind, torch.randn(perfect.shape, generator=torch.manual_seed(1)))

@@ -7,8 +7,8 @@ from sqlalchemy import select
 
 from app.contracts.problems import JobError
 from app.contracts.resources.facts import ModelFacts, OutputFacts
+from app.contracts.resources.inputs.arrays import ArrayInput
 from app.contracts.resources.manifests import (
-    ArrayInput,
     ClassOutput,
     ClassTarget,
     DatasetManifest,

@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 from sqlalchemy import make_url, select
 
 from app.cli.worker_process import worker_environment
-from app.contracts.resources.manifests import ArrayInput, ClassTarget, DatasetManifest
+from app.contracts.resources.inputs.arrays import ArrayInput
+from app.contracts.resources.manifests import ClassTarget, DatasetManifest
 from app.contracts.specs.architectures import Mlp
 from app.contracts.specs.jobs import ExportJob, InspectJob, TrainJob
 from app.contracts.states import TERMINAL, JobState

@@ -27,7 +27,7 @@ SplitRows = Mapping[SplitName, NDArray[np.int64]]
 
 
 PADDING = -2
-"""The mark of a place without a token among labels of tokens."""
+"""The mark of a place without a token among labels of tokens; maps have no such place."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class TargetColumn:
     """One target for all rows, with missing labels.
 
     `values`: class: int64 [N], -1 is missing; token_class: int32 [N, tokens], -1 is missing, and `PADDING` is no token;
-    value: float32 [N], NaN is missing; multilabel, vector and teacher:
+    map: int16 [N, height · width], -1 is missing; value: float32 [N], NaN is missing; multilabel, vector and teacher:
     float32 [N, size], NaN is missing. Values and vectors are float64 where float32 would round away their differences
     (`precision`). `labelled`: bool [N], whether the row has any label of this target.
     `minus_ones`: how many missing labels of classes are written as -1 in the file. `by_name`: whether labels of classes
@@ -50,6 +50,8 @@ class TargetColumn:
     predicts: OutputSpec | None = None
     minus_ones: int = 0
     by_name: bool = False
+    shape: tuple[int, int] | None = None
+    """[height, width] of a map."""
 
 
 @dataclass(frozen=True)

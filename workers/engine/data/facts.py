@@ -2,9 +2,12 @@
 
 from torch import Tensor
 
+from app.contracts.problems import UserError
 from app.contracts.resources.facts import DatasetFacts, InputFacts, TargetFacts
+from app.contracts.resources.inputs.arrays import ArrayInput
+from app.contracts.resources.inputs.maps import MapTarget
 from app.contracts.resources.inputs.tagging import TokenClassTarget, labelled_input
-from app.contracts.resources.manifests import ArrayInput, DatasetManifest, InputSpec
+from app.contracts.resources.manifests import DatasetManifest, InputSpec
 from app.contracts.resources.splits import SplitName
 from app.contracts.resources.statistics import WeightStatistics
 from workers.engine.data.dataset import Dataset, TargetColumn
@@ -78,8 +81,22 @@ def vector_statistics(column: TargetColumn, rows: Tensor) -> tuple[tuple[float, 
     return tuple(mean.tolist()), tuple(divisor(deviation, mean, column.values.dtype).tolist())
 
 
+def _check_size_of_map(dataset: Dataset, name: str, column: TargetColumn) -> None:
+    """Raises UserError `shape_mismatch` where no input has the size of a map whose manifest does not say another."""
+    sizes = {tuple(rows.shape[-2:]) for rows in dataset.inputs.values() if rows.dim() == 4}
+    if column.shape not in sizes:
+        shown = " or ".join(str(list(each)) for each in sorted(sizes)) or "no image"
+        raise UserError(
+            "shape_mismatch",
+            f"the maps of `{name}` have shape {list(column.shape or ())}, and the rows of the inputs {shown}, expected "
+            "the same height and width: bring them to the size of the images, or declare another by `shape`",
+        )
+
+
 def _target_facts(dataset: Dataset, name: str, column: TargetColumn, manifest: DatasetManifest) -> TargetFacts:
     spec = manifest.targets.get(name)
+    if isinstance(spec, MapTarget) and spec.shape is None:
+        _check_size_of_map(dataset, name, column)
     labelled = labelled_input(name, spec, manifest.inputs) if isinstance(spec, TokenClassTarget) else None
     mean, std = value_statistics(column, dataset.splits["train"]) if column.kind == "value" else (None, None)
     if mean is not None and std is not None:
@@ -90,6 +107,7 @@ def _target_facts(dataset: Dataset, name: str, column: TargetColumn, manifest: D
         {
             "kind": column.kind,
             "size": column.size,
+            "shape": column.shape,
             "classes": column.classes,
             "input": labelled,
             "predicts": column.predicts,

@@ -28,10 +28,11 @@ from app.contracts.specs.jobs import (
     PreflightJob,
     TrainJob,
 )
+from app.contracts.specs.supervision.metrics import CLASS_KINDS
 from app.contracts.wire.orders import DatasetInput, Order
 from workers.engine.common.row_storage import RowStorage
 from workers.engine.data.dataset import Dataset, Source, TargetColumn
-from workers.engine.data.labels import MISSING
+from workers.engine.data.labels.columns import MISSING
 from workers.engine.data.predictions.read import with_predictions
 from workers.engine.data.reading import read_dataset, transform_of
 from workers.engine.data.rows.pretrained import transforms_of_job
@@ -270,7 +271,7 @@ def _target(columns: Sequence[TargetColumn | None], rows: Sequence[int]) -> Targ
     """A target for all rows: missing on the rows of a dataset without it (None)."""
     existing = [column for column in columns if column is not None]
     first = existing[0]
-    missing = MISSING if first.kind in ("class", "token_class") else torch.nan
+    missing = MISSING if first.kind in CLASS_KINDS else torch.nan
     classes = next((column.classes for column in existing if column.classes is not None), None)
     values, labelled = [], []
     for column, count in zip(columns, rows, strict=True):

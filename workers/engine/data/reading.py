@@ -14,12 +14,13 @@ from torch import Tensor
 from app.contracts.base import MIN_DEVIATION
 from app.contracts.problems import UserError
 from app.contracts.resources.columns import columns_of
+from app.contracts.resources.inputs.arrays import ArrayInput
 from app.contracts.resources.inputs.audio import AudioInput
 from app.contracts.resources.inputs.images import ImageInput
+from app.contracts.resources.inputs.maps import MapTarget
 from app.contracts.resources.inputs.tagging import TokenClassTarget
 from app.contracts.resources.inputs.texts import TextInput, TokenEncoding, TokensInput
 from app.contracts.resources.manifests import (
-    ArrayInput,
     ClassTarget,
     DatasetFormat,
     DatasetManifest,
@@ -39,7 +40,9 @@ from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.files.encoded import RawRows, encoded_of, tensors_of
 from workers.engine.data.formats.read import read_columns
 from workers.engine.data.formats.written import FileColumns
-from workers.engine.data.labels import class_column, number_column
+from workers.engine.data.labels.columns import class_column, number_column
+from workers.engine.data.labels.maps import map_column
+from workers.engine.data.labels.mask_targets import mask_columns, mask_targets, rows_columns
 from workers.engine.data.rows.blocks import statistics
 from workers.engine.data.rows.layout import arranged
 from workers.engine.data.rows.precision import finite_in_float32, rounded
@@ -89,15 +92,15 @@ def read_dataset(
     """
     texts, categories = _text_columns(manifest), _columns_of(manifest, CategoryInput)
     encoded = _columns_of(manifest, ImageInput) | _columns_of(manifest, AudioInput)
-    lists, columns = list_columns(manifest), _columns(manifest)
+    lists, columns, masks = list_columns(manifest), _columns(manifest), mask_columns(manifest)
     long = _columns_of(manifest, TextInput) - lists
-    file = read_columns(path, manifest.format, columns, texts, manifest.csv, categories, encoded, long, lists)
+    file = read_columns(path, manifest.format, columns, texts, manifest.csv, categories, encoded, long, lists, masks)
     arrays = file.arrays
     _check_inputs_alone(manifest, file)
     targets = {
         name: _target(name, spec, arrays)
         for name, spec in manifest.targets.items()
-        if not isinstance(spec, TokenClassTarget)
+        if not isinstance(spec, TokenClassTarget) and columns_of(name, spec)[0] not in masks
     }
     splits = _splits(manifest, file.rows, arrays, targets)
     train = splits["train"]
@@ -134,7 +137,7 @@ def read_dataset(
         transforms[name] = transform_of(
             name, found.rows, read, train, found.encoding, found.columns, way[0], found.tokens
         )
-    targets |= token_targets(manifest, file, labelled)
+    targets |= token_targets(manifest, file, labelled) | mask_targets(manifest, file, storage)
     for key, each in others.items():
         inputs[key], transforms[key] = each.rows, InputTransform(tokens=each.tokens)
         mapped |= {key} if storage is not None else set()
@@ -167,7 +170,7 @@ def _check_inputs_alone(manifest: DatasetManifest, file: FileColumns) -> None:
         for name, spec in manifest.inputs.items()
         if not isinstance(spec, ImageInput | AudioInput | TextInput | TokensInput)
     }
-    others = sorted(_columns(manifest, kinds) - file.arrays.keys() - label_lists(manifest))
+    others = sorted(_columns(manifest, kinds) - file.arrays.keys() - label_lists(manifest) - mask_columns(manifest))
     if others:
         kind = "text" if others[0] not in file.encoded else _kind_of_files(manifest, others[0])
         raise UserError(
@@ -342,13 +345,15 @@ def _tensor(name: str, columns: tuple[str, ...], raw: Array, exact: bool) -> Ten
 
 def _target(
     name: str,
-    spec: ClassTarget | MultilabelTarget | ValueTarget | VectorTarget | TeacherTarget,
+    spec: ClassTarget | MapTarget | MultilabelTarget | ValueTarget | VectorTarget | TeacherTarget,
     arrays: Mapping[str, Array],
 ) -> TargetColumn:
     columns = [arrays[column] for column in columns_of(name, spec)]
     match spec:
         case ClassTarget():
             return class_column(name, spec, columns[0])
+        case MapTarget():
+            return map_column(name, spec, columns[0])
         case MultilabelTarget() | ValueTarget() | VectorTarget() | TeacherTarget():
             return number_column(name, spec, columns)
         case _:
@@ -358,14 +363,10 @@ def _target(
 def splits_of(path: Path, manifest: DatasetManifest, rows: int) -> dict[SplitName, Tensor]:
     """The splits of a file of `rows` rows, as `read_dataset` makes them, without reading its inputs."""
     named = manifest.splits.stratify if isinstance(manifest.splits, FractionSplits) else None
-    strata = {
-        name: spec
-        for name, spec in manifest.targets.items()
-        if name == named and not isinstance(spec, TokenClassTarget)
-    }
+    strata = {name: spec for name, spec in manifest.targets.items() if name == named and isinstance(spec, ClassTarget)}
     columns = _split_columns(manifest).union(*(columns_of(name, spec) for name, spec in strata.items()))
     texts = _text_columns(manifest) & columns
-    arrays = read_columns(path, manifest.format, columns, texts, manifest.csv).arrays if columns else {}
+    arrays = rows_columns(path, manifest, columns, texts).arrays if columns else {}
     return _splits(manifest, rows, arrays, {name: _target(name, spec, arrays) for name, spec in strata.items()})
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.reports.report import Fidelity, Verdict
-from app.contracts.resources.manifests import OutputSpec, ValueOutput, VectorOutput
+from app.contracts.resources.manifests import MapOutput, OutputSpec, ValueOutput, VectorOutput
 from app.contracts.resources.splits import SplitName
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.evaluation.metrics.fidelity import task_fidelity
@@ -24,6 +24,7 @@ from workers.engine.evaluation.verdict.judge import not_applicable
 from workers.engine.evaluation.verdict.repeats import verdict_over_repeats
 from workers.engine.evaluation.warnings.constant import Comparison, compared
 from workers.engine.losses.target_scaling import predicted_numbers
+from workers.engine.models.families.map_head import as_map
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def _predictions(tasks: Sequence[EvaluatedTask], block: _Block, *, each_teacher:
     for task in tasks:
         parties = by_task.setdefault(task.name, {})
         if task.target is not None:
-            parties["label"] = task.target.values[block.rows]
+            parties["label"] = _labels(task.target, block.rows)
         if task.teachers:
             teacher = _mean_teacher(task, block)
             parties["teacher"] = _predicted(teacher.values, teacher.spec)
@@ -200,8 +201,18 @@ def _predictions(tasks: Sequence[EvaluatedTask], block: _Block, *, each_teacher:
     return by_task
 
 
+def _labels(target: TargetColumn, rows: Tensor) -> Tensor:
+    """The labels of rows; those of maps [n, height, width]."""
+    values = target.values[rows]
+    return values if target.shape is None else values.reshape(len(rows), *target.shape)
+
+
 def _predicted(values: Tensor, spec: OutputSpec) -> Tensor:
-    """Raw scores of classes and labels; values and vectors in the units of their labels."""
+    """Raw scores of classes and labels, of pixels [n, classes, height, width]; values and vectors in the units of
+    their labels.
+    """
+    if isinstance(spec, MapOutput):
+        return as_map(values, spec.shape)
     return predicted_numbers(values, spec) if isinstance(spec, ValueOutput | VectorOutput) else values
 
 

@@ -11,6 +11,7 @@ from app.contracts.resources.facts import Examples
 from app.contracts.resources.manifests import InputTransform
 from workers.engine.common.eval_mode import evaluating
 from workers.engine.data.rows.joined import InputLayout, joined, transformed
+from workers.engine.models.families.map_head import as_map
 from workers.engine.models.network import Network
 
 MAX_ROW = 1 << 23
@@ -64,6 +65,15 @@ def network_outputs(network: Network, x: Tensor) -> dict[str, Tensor]:
     device = next(network.parameters()).device
     with evaluating(network):
         return {name: values.float().cpu() for name, values in network(x.to(device)).items()}
+
+
+def outputs_as_in_files(network: Network, x: Tensor) -> dict[str, Tensor]:
+    """`network_outputs` as graphs and reference rows have them: maps [n, classes · height · width]."""
+    shapes = network.architecture.map_shapes
+    return {
+        name: as_map(values, shapes[name]).flatten(1) if name in shapes else values
+        for name, values in network_outputs(network, x).items()
+    }
 
 
 def network_examples(model: RawModel) -> Examples:

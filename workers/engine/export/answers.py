@@ -12,6 +12,7 @@ from torch import Tensor
 from app.contracts.resources.graph_names import answer_names
 from app.contracts.resources.manifests import (
     ClassOutput,
+    MapOutput,
     MultilabelOutput,
     OutputSpec,
     TokenClassOutput,
@@ -20,6 +21,7 @@ from app.contracts.resources.manifests import (
 )
 from workers.engine.losses.softmax import class_scores, label_log_odds
 from workers.engine.losses.target_scaling import predicted_numbers
+from workers.engine.models.families.map_head import as_map
 
 
 def answers(specs: Mapping[str, OutputSpec], outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -37,6 +39,9 @@ def _answers(spec: OutputSpec, values: Tensor) -> tuple[Tensor, ...]:
             return scores, torch.softmax(scores, dim=1)
         case TokenClassOutput():
             return values, torch.softmax(values, dim=2)
+        case MapOutput():
+            scores = as_map(values, spec.shape)
+            return scores, torch.softmax(scores, dim=1)
         case MultilabelOutput():
             log_odds = label_log_odds(values, spec)
             return log_odds, torch.sigmoid(log_odds)

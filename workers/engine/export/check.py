@@ -11,7 +11,7 @@ from torch import Tensor
 from app.contracts.problems import UserError
 from app.contracts.reports.report import OnnxCheck, OnnxOutputCheck
 from app.contracts.resources.graph_names import answer_names
-from app.contracts.resources.manifests import ClassOutput, OutputSpec, TokenClassOutput
+from app.contracts.resources.manifests import ClassOutput, OutputSpec, PositionOutput
 from workers.engine.common.onnx_session import onnx_session
 from workers.engine.data.formats.common import Array
 from workers.engine.export.answers import answers
@@ -56,7 +56,7 @@ def check_onnx(
     changed = sum(
         int((found[name].argmax(-1) != expected[name].argmax(-1)).sum())
         for task, spec in specs.items()
-        if isinstance(spec, ClassOutput | TokenClassOutput)
+        if isinstance(spec, ClassOutput | PositionOutput)
         for name in answer_names(task, spec)[:1]
     )
     return OnnxCheck(

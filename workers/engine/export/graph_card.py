@@ -4,7 +4,7 @@ from math import prod
 
 from app.contracts.base import digest_of
 from app.contracts.resources.graph_names import GRAPH_VERSION, OPSET, answer_names
-from app.contracts.resources.manifests import ClassOutput, InputTransform, OutputSpec, TokenClassOutput
+from app.contracts.resources.manifests import ClassOutput, InputTransform, OutputSpec, PositionOutput
 from app.contracts.resources.raw_rows import RawInput
 from app.contracts.resources.tables import Missing
 from workers.engine.export.raw_student import RawStudent
@@ -77,7 +77,7 @@ def _output(student: RawStudent, task: str, spec: OutputSpec) -> dict[str, objec
         "size": student.network.output_sizes[task],
         "spec_of_network": spec.model_dump(mode="json"),
     }
-    if isinstance(spec, ClassOutput | TokenClassOutput):
+    if isinstance(spec, ClassOutput | PositionOutput):
         document["classes"] = list(spec.classes or map(str, range(student.network.output_sizes[task])))
     return document
 
@@ -125,6 +125,8 @@ def _gives(task: str, spec: OutputSpec, student: RawStudent) -> list[str]:
     what = {
         "class": f"scores and probabilities of {size} classes, named in `outputs`",
         "token_class": f"scores and probabilities of {size} classes for each token, named in `outputs`",
+        "map": f"scores and probabilities of {size} classes for each pixel, [batch, classes, height, width], named in "
+        "`outputs`",
         "multilabel": f"log-odds and probabilities of {size} labels",
         "value": "one number, in its own units",
         "vector": f"a vector of {size} numbers, in their own units",

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.resources.graph_names import answer_names
-from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, TokenClassOutput
+from app.contracts.resources.manifests import ClassOutput, MapOutput, MultilabelOutput, OutputSpec, TokenClassOutput
 from workers.engine.common.onnx_session import onnx_session
 from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.files.encoded import RawRows
@@ -15,6 +15,7 @@ from workers.engine.data.rows.joined import InputLayout
 from workers.engine.export.raw_student import RawStudent
 from workers.engine.export.row_nodes import rows_name
 from workers.engine.losses.target_scaling import standardised
+from workers.engine.models.families.map_head import as_positions
 
 BLOCK = 256
 """Rows at once; graphs that are run with fewer get parts of what is made for so many."""
@@ -74,4 +75,6 @@ def answer_specs(specs: Mapping[str, OutputSpec]) -> dict[str, OutputSpec]:
 
 def _in_network_units(answer: Tensor, spec: OutputSpec) -> Tensor:
     """Answers are logits of classes and labels, and numbers in the units of the labels."""
+    if isinstance(spec, MapOutput):
+        return as_positions(answer)
     return answer if isinstance(spec, ClassOutput | TokenClassOutput | MultilabelOutput) else standardised(answer, spec)

@@ -21,6 +21,7 @@ _COLUMNS = 20
 _MEANINGS: dict[TaskKind, str] = {
     "class": "scores of {size} classes: softmax gives probabilities",
     "token_class": "scores of {size} classes for each token: softmax gives probabilities",
+    "map": "scores of {size} classes for each pixel, a row of pixels after the other: softmax gives probabilities",
     "multilabel": "one log-odds for each of {size} labels: sigmoid gives probabilities",
     "value": "one number; value = output * std + mean",
     "vector": "a vector of {size} numbers",

@@ -123,7 +123,9 @@ class AnsweringNetwork(nn.Module):
         if not floats:
             return tuple(found.values())
         refused = joined([~each.float().flatten(1).isfinite() for each in floats]).any(dim=1, keepdim=True)
-        return tuple(torch.where(refused, torch.nan, answer) for answer in found.values())
+        return tuple(
+            torch.where(refused[(..., *[None] * (answer.dim() - 2))], torch.nan, answer) for answer in found.values()
+        )
 
     def _prepared(self, rows: tuple[Tensor, ...]) -> Tensor:
         student = self._student

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.reports.report import PerClass, ReliabilityBin, Robustness
+from app.contracts.resources.manifests import MapOutput, PositionOutput
 from workers.engine.common.eval_mode import evaluating
 from workers.engine.data.transform import apply
 from workers.engine.evaluation.metrics.outputs import PartyOutputs, mean_outputs
@@ -50,8 +51,10 @@ def analyse_test_rows(trained: Trained, tasks: Sequence[EvaluatedTask]) -> TestA
             labels = task.target.values[rows]
             analysis.per_class[task.name] = per_class(parties, labels)
             analysis.reliability[task.name] = {name: _reliability(party, labels) for name, party in parties.items()}
-        if task.spec.kind == "token_class":
-            analysis.per_class[task.name] = _per_class_of_tokens(parties, task.target.values[rows])
+        if isinstance(task.spec, PositionOutput):
+            overlap = isinstance(task.spec, MapOutput)
+            labels = task.target.values[rows]
+            analysis.per_class[task.name] = _per_class_of_positions(parties, labels, overlap=overlap)
     if (control is not None or any(task.teachers for task in tasks)) and not_corruptible(trained) is None:
         corrupted = rows_to_corrupt(rows, len(trained.data.dataset.sources))
         analysis.robustness.update(_robustness(trained, tasks, corrupted))
@@ -92,10 +95,11 @@ def _parties(
     return parties
 
 
-def _per_class_of_tokens(parties: Parties, labels: Tensor) -> tuple[PerClass, ...]:
-    """Each labelled token counts as a row."""
+def _per_class_of_positions(parties: Parties, labels: Tensor, *, overlap: bool) -> tuple[PerClass, ...]:
+    """Each labelled token or pixel counts as a row."""
     known = labels >= 0
-    return per_class({name: party.of_tokens(known) for name, party in parties.items()}, labels[known].long())
+    by_position = {name: party.of_positions(known) for name, party in parties.items()}
+    return per_class(by_position, labels[known].long(), overlap=overlap)
 
 
 def _reliability(party: PartyOutputs, labels: Tensor) -> tuple[ReliabilityBin, ...]:

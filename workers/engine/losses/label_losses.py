@@ -56,12 +56,13 @@ def _missing(log_p: Tensor) -> Tensor:
     return (-torch.expm1(log_p)).clamp_min(torch.finfo(log_p.dtype).tiny)
 
 
-def token_loss(
+def position_loss(
     outputs: Tensor, labels: Tensor, smoothing: float = 0.0, weights: Tensor | None = None, gamma: float = 0.0
 ) -> Tensor:
-    """`class_loss` summed over the labelled tokens of each row: outputs [N, L, C], labels [N, L], 0 below 0. -> [N].
+    """`class_loss` summed over the labelled positions (tokens, pixels) of each row: outputs [N, L, C], labels [N, L], 0
+    below 0. -> [N].
 
-    Divided by the number of labelled tokens of the whole batch it is the mean over them, whatever the padding is.
+    Divided by the number of labelled positions of the whole batch it is the mean over them, whatever the padding is.
     """
     flat = labels.clamp_min(MISSING).long().flatten()
     losses = class_loss(outputs.flatten(0, 1), flat, smoothing, weights, gamma)

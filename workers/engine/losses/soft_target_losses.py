@@ -22,6 +22,7 @@ from app.contracts.specs.distillation import (
     OfaTerm,
     ReverseKlTerm,
 )
+from workers.engine.data.augment.labels import label_column
 from workers.engine.data.dataset import PADDING
 from workers.engine.data.rows.columns import AugmentedColumn, Column, ColumnLike, Rows
 from workers.engine.data.top_k.rows import TopKColumn
@@ -219,17 +220,18 @@ class ClassSoftTargets:
 
 
 @dataclass(frozen=True)
-class TokenSoftTargets:
-    """A logit term on the exclusive classes of each token, of one teacher that reads the same tokens.
+class PositionSoftTargets:
+    """A logit term on the exclusive classes of each position of a row: of its tokens, of one teacher that reads the
+    same, or of the pixels of a map.
 
-    Each token is what a row is to `ClassSoftTargets`; the loss of a row is the sum over its tokens. Padding has no
-    part in it, nor have tokens without a label where the method needs one.
+    Each position is what a row is to `ClassSoftTargets`; the loss of a row is the sum over its positions. Padding has
+    no part in it, nor have positions without a label where the method needs one.
     """
 
     name: str
     weight: float
     counted: Tensor
-    """int64 [N]: tokens of each row that the term sums over."""
+    """int64 [N]: positions of each row that the term sums over."""
     module: nn.Module | None
     ensemble: TeacherEnsemble
     spec: ClassOutput
@@ -237,17 +239,25 @@ class TokenSoftTargets:
     formula: ClassFormula
     standardize: bool
     needs_labels: bool
-    labels: Column
-    """int32 [N, L], below 0 without a label, `PADDING` without a token."""
+    labels: ColumnLike
+    """Whole numbers [N, L], below 0 without a label, `PADDING` where there is no position."""
     taps: tuple[str, ...] = ()
     relational: bool = False
     row_weights: Column | None = None
 
     @classmethod
     def of(
-        cls, term: LogitTerm, name: str, ensemble: TeacherEnsemble, labels: Tensor, spec: ClassOutput
-    ) -> "TokenSoftTargets":
-        """`labels` int32 [N, L] as a target has them; `spec`: what the teacher's numbers of one token are."""
+        cls,
+        term: LogitTerm,
+        name: str,
+        ensemble: TeacherEnsemble,
+        labels: Tensor,
+        spec: ClassOutput,
+        shape: tuple[int, int] | None = None,
+    ) -> "PositionSoftTargets":
+        """`labels` [N, L] as a target has them; `spec`: what the teacher's numbers of one position are; `shape`: that
+        of a map.
+        """
         temperature, module = make_temperature(term.temperature)
         is_counted = labels >= 0 if term.needs_labels else labels != PADDING
         counted = torch.where(ensemble.counted, is_counted.sum(1), 0)
@@ -262,11 +272,11 @@ class TokenSoftTargets:
             formula=class_formula(term),
             standardize=term.standardize,
             needs_labels=term.needs_labels,
-            labels=Column.on(ensemble.log_shares.device, labels),
+            labels=label_column(labels, shape, ensemble.log_shares.device),
         )
 
     def losses(self, inputs: TermInputs, rows: Rows) -> Tensor:
-        """One loss a row [n], the sum over its tokens."""
+        """One loss a row [n], the sum over its positions."""
         tau, labels = self.temperature(inputs.progress), self.labels.take(rows)
         (theirs,) = self.ensemble.outputs_of(rows)
         scores, student = class_scores(theirs.flatten(0, 1), self.spec), inputs.outputs.flatten(0, 1)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from app.contracts.resources.manifests import (
     ClassOutput,
+    MapOutput,
     MultilabelOutput,
     OutputSpec,
     TokenClassOutput,
@@ -23,9 +24,10 @@ from app.contracts.specs.supervision.label_losses import (
     LabelLoss,
     SquaredLoss,
 )
+from workers.engine.data.augment.labels import label_column
 from workers.engine.data.dataset import TargetColumn
-from workers.engine.data.rows.columns import Column, Rows
-from workers.engine.losses.label_losses import class_loss, huber_loss, multilabel_loss, squared_loss, token_loss
+from workers.engine.data.rows.columns import Column, ColumnLike, Rows
+from workers.engine.losses.label_losses import class_loss, huber_loss, multilabel_loss, position_loss, squared_loss
 from workers.engine.losses.target_scaling import standardised
 from workers.engine.losses.term import TermInputs
 
@@ -41,7 +43,7 @@ class SupervisedLoss:
 
     weight: float
     counted: Tensor
-    labels: Column
+    labels: ColumnLike
     loss: Callable[[Tensor, Tensor], Tensor]
     row_weights: Column | None = None
     """float32 [N], with the mean 1 over the labelled training rows; None: every row weighs 1."""
@@ -71,8 +73,8 @@ class SupervisedLoss:
         match spec:
             case ClassOutput():
                 loss = partial(class_loss, smoothing=smoothing, **_of_classes(label_loss, class_weights, device))
-            case TokenClassOutput():
-                loss = partial(token_loss, smoothing=smoothing, **_of_classes(label_loss, class_weights, device))
+            case TokenClassOutput() | MapOutput():
+                loss = partial(position_loss, smoothing=smoothing, **_of_classes(label_loss, class_weights, device))
                 counted = (values >= 0).sum(1)
             case MultilabelOutput():
                 loss = partial(multilabel_loss, **_of_classes(label_loss, class_weights, device))
@@ -80,7 +82,7 @@ class SupervisedLoss:
                 loss, values = _of_numbers(label_loss), standardised(values.reshape(len(values), -1), spec)
             case _:
                 assert_never(spec)
-        return cls(weight, counted, Column.on(device, values), loss, row_weights)
+        return cls(weight, counted, label_column(values, target.shape, device), loss, row_weights)
 
     def losses(self, inputs: TermInputs, rows: Rows) -> Tensor:
         """One loss a row [n], 0 where not counted."""

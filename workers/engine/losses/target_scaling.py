@@ -7,6 +7,7 @@ from torch import Tensor
 
 from app.contracts.resources.manifests import (
     ClassOutput,
+    MapOutput,
     MultilabelOutput,
     OutputSpec,
     TokenClassOutput,
@@ -25,7 +26,7 @@ def scale_of(spec: OutputSpec, like: Tensor) -> tuple[Tensor, Tensor] | None:
             if spec.mean is None or spec.std is None:
                 return None
             return like.new_tensor(spec.mean), like.new_tensor(spec.std)
-        case ClassOutput() | TokenClassOutput() | MultilabelOutput():
+        case ClassOutput() | TokenClassOutput() | MapOutput() | MultilabelOutput():
             return None
         case _:
             assert_never(spec)
@@ -40,7 +41,7 @@ def has_large_offset(spec: OutputSpec) -> bool:
             return is_large_offset(spec.mean, spec.std)
         case VectorOutput():
             return spec.mean is not None and spec.std is not None and is_large_offset(spec.mean, spec.std)
-        case ClassOutput() | TokenClassOutput() | MultilabelOutput():
+        case ClassOutput() | TokenClassOutput() | MapOutput() | MultilabelOutput():
             return False
         case _:
             assert_never(spec)

@@ -39,7 +39,9 @@ def column(values: Tensor | TopK, augmented: AugmentedOutputs | None, device: to
 
 @dataclass(frozen=True)
 class TeacherOutputs:
-    """Raw outputs of one teacher for every row, [N, size] with NaN where it has none; of tokens [N, tokens, size]."""
+    """Raw outputs of one teacher for every row, [N, size] with NaN where it has none; of tokens or pixels
+    [N, positions, size].
+    """
 
     values: Tensor | TopK
     spec: OutputSpec
@@ -59,7 +61,7 @@ class TeacherOutputs:
 
     @property
     def size(self) -> int:
-        """Number of outputs of a row, or of a token."""
+        """Number of outputs of a row, or of a token or pixel."""
         return self.values.packing.size if isinstance(self.values, TopK) else self.values.shape[-1]
 
     def at(self, rows: Tensor) -> Tensor:

@@ -1,10 +1,10 @@
 """A term: one loss of one task, in the form that the loop uses.
 
-A term declares the rows for which it is defined (`counted`), a term on tokens how many of each row. An additive term
-gives one loss per row, 0 elsewhere: the loop divides the sum by the number of counted rows, or tokens, of the whole
-batch, so that micro-batches add up. A relational term compares the rows of a batch with each other and gives their
-mean: it must see the whole batch at once. Targets are
-gathered by row; a term has no state. What a term trains beside the student is its `module`.
+A term declares the rows for which it is defined (`counted`), a term on tokens or pixels how many of each row. An
+additive term gives one loss per row, 0 elsewhere: the loop divides the sum by the number of counted rows, tokens or
+pixels of the whole batch, so that micro-batches add up. A relational term compares the rows of a batch with each other
+and gives their mean: it must see the whole batch at once. Targets are gathered by row; a term has no state. What a term
+trains beside the student is its `module`.
 """
 
 from collections.abc import Mapping
@@ -48,8 +48,8 @@ class Term(Protocol):
 
     @property
     def counted(self) -> Tensor:
-        """Bool [N] on the host: the dataset rows on which the term is defined; of a term on tokens int64 [N], how many
-        tokens of each row it sums over.
+        """Bool [N] on the host: the dataset rows on which the term is defined; of a term on tokens or pixels int64 [N],
+        how many of each row it sums over.
         """
         ...
 

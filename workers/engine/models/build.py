@@ -84,7 +84,7 @@ def _of_library(architecture: LibraryArchitecture) -> FileTensors:
 
 
 def _shared(architecture: Architecture, scheme: Scheme) -> Network:
-    without_heads = architecture.model_copy(update={"outputs": {}, "sharing": "hard"})
+    without_heads = architecture.with_outputs({}).model_copy(update={"sharing": "hard"})
 
     def trunk() -> FamilyNetwork:
         return NETWORKS[architecture.family](without_heads)

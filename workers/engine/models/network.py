@@ -23,7 +23,7 @@ class SharedParameters:
 
 class Network(nn.Module, ABC):
     """Rows [N, *input_shape] (or of any shape with as many numbers a row) -> {output: [N, size]}; of a network that
-    answers for each token [N, tokens, size].
+    answers for each position [N, positions, size]: for each token, or each pixel of a map in C order.
 
     Either one trunk with its heads (`families`), or several trunks that share by a scheme (`sharing`).
     """

@@ -9,6 +9,7 @@ import numpy as np
 from app.contracts.resources.graph_names import answer_names
 from app.contracts.resources.manifests import (
     ClassOutput,
+    MapOutput,
     MultilabelOutput,
     OutputSpec,
     TokenClassOutput,
@@ -38,7 +39,8 @@ def prediction(
             row = int(np.argmax(bad))
             detail = f"the answer `{name}` of row {row} is NaN or infinite: check the scale of the numbers in the row"
             raise at("", "answer_not_finite", detail)
-    rows, size = len(next(iter(found.values()))), sum(values.size for values in found.values())
+    rows = len(next(iter(found.values())))
+    size = sum(_numbers(spec, [found[name] for name in answer_names(task, spec)]) for task, spec in specs.items())
     if size > MOST_NUMBERS:
         detail = (
             f"expected at most {max(1, MOST_NUMBERS * rows // size)} rows for as many outputs, found {rows}: send fewer"
@@ -49,6 +51,12 @@ def prediction(
     }
     document = {"model": model, "rows": rows, "outputs": outputs}
     return json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _numbers(spec: OutputSpec, found: list[Array]) -> int:
+    """How many numbers an answer has: of a map the class of each pixel, else all that the graph gives."""
+    scores = found[0]
+    return scores.size // scores.shape[1] if isinstance(spec, MapOutput) else sum(values.size for values in found)
 
 
 def _check_places(tokens: Sequence[Sequence[int]]) -> None:
@@ -84,6 +92,10 @@ def _task(spec: OutputSpec, found: list[Array], tokens: Sequence[Sequence[int]])
                 "probabilities": [row[list(at)].tolist() for row, at in zip(probabilities, tokens, strict=True)],
                 "logits": [row.tolist() for row in kept],
             }
+        case MapOutput():
+            scores, _ = found
+            classes = scores.argmax(axis=1).tolist()
+            return {"map": classes} if spec.classes is None else {"map": classes, "names": list(spec.classes)}
         case MultilabelOutput():
             scores, probabilities = found
             return {

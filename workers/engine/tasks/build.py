@@ -14,11 +14,13 @@ from torch import Tensor
 
 from app.contracts.layouts.starting_tensors import kept_heads, source_names
 from app.contracts.problems import UserError
+from app.contracts.resolving.data.class_names import names_of
 from app.contracts.resolving.multitask.sharing import with_own_layers
 from app.contracts.resolving.students.inits import starting_tensors, tensors
 from app.contracts.resolving.students.pretrained import classes_of, is_slice
 from app.contracts.resources.manifests import (
     ClassOutput,
+    MapOutput,
     MultilabelOutput,
     OutputSpec,
     TokenClassOutput,
@@ -36,7 +38,7 @@ from workers.engine.data.facts import value_statistics, vector_statistics
 from workers.engine.evaluation.parties import EvaluatedTask, TaskTeacher
 from workers.engine.losses.peer_loss import PeerTargets
 from workers.engine.losses.regression_losses import NumberTargets
-from workers.engine.losses.soft_target_losses import ClassSoftTargets, LabelSoftTargets, TokenSoftTargets
+from workers.engine.losses.soft_target_losses import ClassSoftTargets, LabelSoftTargets, PositionSoftTargets
 from workers.engine.losses.supervised_loss import SupervisedLoss
 from workers.engine.losses.teacher_mix import TeacherOutputs
 from workers.engine.losses.term import Term
@@ -97,7 +99,7 @@ def _with_weights(task: BuiltTask, spec: TaskSpec) -> BuiltTask:
 def _with_weight(term: Term, weight: float) -> Term:
     if weight == term.weight:
         return term
-    assert isinstance(term, SupervisedLoss | ClassSoftTargets | TokenSoftTargets | LabelSoftTargets | NumberTargets)
+    assert isinstance(term, SupervisedLoss | ClassSoftTargets | PositionSoftTargets | LabelSoftTargets | NumberTargets)
     return replace(term, weight=weight)
 
 
@@ -131,7 +133,7 @@ def pretrained_weights(
     theirs = model.facts.architecture
     weights = load_weights(Path(model.path), model.manifest, theirs)
     specs = {task.student.name: task.student.spec for task in tasks}
-    classes = {name: spec.classes if isinstance(spec, ClassOutput) else None for name, spec in specs.items()}
+    classes = {name: names_of(spec) for name, spec in specs.items()}
     kept = kept_heads(architecture, theirs, classes, classes_of(model.facts))
     shapes = {name: value.shape for name, value in on_meta(lambda: build(architecture)).state_dict().items()}
     sources = source_names(architecture, theirs, shapes, kept)
@@ -229,6 +231,9 @@ def _spec_from_target(target: TargetColumn, train: Tensor) -> OutputSpec:
             return ClassOutput(kind="class", classes=target.classes)
         case "token_class":
             return TokenClassOutput(kind="token_class", classes=target.classes)
+        case "map":
+            assert target.shape is not None
+            return MapOutput(kind="map", shape=target.shape, classes=target.classes)
         case "multilabel":
             return MultilabelOutput(kind="multilabel")
         case "vector":
@@ -248,7 +253,7 @@ def _spec_from_teacher(outputs: TeacherOutputs) -> OutputSpec:
     match outputs.spec:
         case ClassOutput():
             return ClassOutput(kind="class", classes=outputs.spec.classes)
-        case TokenClassOutput():
+        case TokenClassOutput() | MapOutput():
             return outputs.spec
         case MultilabelOutput():
             return MultilabelOutput(kind="multilabel")

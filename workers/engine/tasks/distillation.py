@@ -12,6 +12,7 @@ from app.contracts.layouts.summary import layers
 from app.contracts.resolving.distillation.layer_owners import is_by_token
 from app.contracts.resources.manifests import (
     ClassOutput,
+    MapOutput,
     MultilabelOutput,
     OutputSpec,
     TokenClassOutput,
@@ -22,12 +23,13 @@ from app.contracts.specs.architectures import Architecture
 from app.contracts.specs.distillation import DistillationSpec, FeatureTerm, LogitTerm, NumberTerm, SoftTargetTerm
 from app.contracts.specs.jobs import TeacherRef
 from app.contracts.specs.phases import Phase
+from workers.engine.data.augment.labels import without_labels
 from workers.engine.data.dataset import Dataset, TargetColumn
 from workers.engine.losses.feature_losses import FeatureTargets, TeacherLayer
 from workers.engine.losses.features.exits import Exits
 from workers.engine.losses.features.projectors import draw
 from workers.engine.losses.regression_losses import NumberTargets
-from workers.engine.losses.soft_target_losses import ClassSoftTargets, LabelSoftTargets, TokenSoftTargets, exits_of
+from workers.engine.losses.soft_target_losses import ClassSoftTargets, LabelSoftTargets, PositionSoftTargets, exits_of
 from workers.engine.losses.stacking import Stacking
 from workers.engine.losses.teacher_mix import LearnedShares, TeacherEnsemble, TeacherOutputs, confidence_shares
 from workers.engine.losses.term import Term
@@ -153,11 +155,16 @@ def _soft_terms(
                 for name, term in _logit_terms(spec)
             ]
             return [*terms, *stacking]
-        case TokenClassOutput():
-            assert labels is not None, "the resolver asks for a target of the dataset"
+        case TokenClassOutput() | MapOutput():
+            if labels is None:
+                values = all_outputs[0].numbers
+                labels = without_labels(*values.shape[:2])
             ensemble = TeacherEnsemble.of(all_outputs, device)
-            each = output.of_a_token
-            return [TokenSoftTargets.of(term, name, ensemble, labels, each) for name, term in _logit_terms(spec)]
+            each = output.of_a_position
+            shape = output.shape if isinstance(output, MapOutput) else None
+            return [
+                PositionSoftTargets.of(term, name, ensemble, labels, each, shape) for name, term in _logit_terms(spec)
+            ]
         case MultilabelOutput():
             ensemble = TeacherEnsemble.of(all_outputs, device)
             return [LabelSoftTargets.of(term, name, ensemble) for name, term in _logit_terms(spec)]

@@ -8,6 +8,7 @@ from torch import Tensor
 from app.contracts.problems import UserError
 from app.contracts.resources.manifests import OutputSpec
 from app.contracts.specs.jobs import TaskSpec
+from app.contracts.specs.supervision.metrics import CLASS_KINDS
 from workers.engine.data.dataset import Dataset, TargetColumn
 from workers.engine.data.rows.columns import Column
 from workers.engine.data.rows.weights import with_mean_one
@@ -89,7 +90,7 @@ def weights_by_class(task: TaskSpec, target: TargetColumn, train: Tensor) -> dic
     weights = class_weights(task, target, train)
     if weights is None:
         return {}
-    by_class = weights if target.kind in ("class", "token_class") else weights[1] / weights[0]
+    by_class = weights if target.kind in CLASS_KINDS else weights[1] / weights[0]
     names = target.classes or [str(i) for i in range(len(by_class))]
     return dict(zip(names, by_class.tolist(), strict=True))
 
@@ -97,7 +98,7 @@ def weights_by_class(task: TaskSpec, target: TargetColumn, train: Tensor) -> dic
 def _counts(target: TargetColumn, train: Tensor) -> Tensor:
     """Numbers of labels in the training rows, float64: [C], or [2, L] of absent and present labels."""
     values = target.values[train]
-    if target.kind in ("class", "token_class"):
+    if target.kind in CLASS_KINDS:
         return torch.bincount(values[values >= 0], minlength=target.size).double()
     valid = ~values.isnan()
     present = (valid & (values > 0.5)).sum(0).double()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.problems import UserError
-from app.contracts.resources.manifests import TokenClassOutput
+from app.contracts.resources.manifests import PositionOutput
 from app.contracts.wire.events import ChildEvent, WarningEvent
 from workers.engine.data.dataset import PADDING, TargetColumn
 from workers.engine.losses.teacher_mix import TeacherOutputs
@@ -28,6 +28,8 @@ from workers.engine.teachers.sanity_check import (
 
 MAX_ROWS = 50_000
 """Rows that are compared at most, evenly spaced; classes are compared on all rows."""
+MAX_POSITIONS = 1 << 23
+"""Tokens or pixels that are compared at most."""
 _CHECKS = (
     "check the `inputs` that it expects (scale, mean, std), the order of the dataset's dimensions and columns, and "
     "`mean` and `std` of its output"
@@ -54,8 +56,8 @@ class Assessment:
 
 def assess(task: str, name: str, outputs: TeacherOutputs, target: TargetColumn | None, train: Tensor) -> Assessment:
     """Assess the outputs of teacher `name` on the rows `train`, int64 [n]."""
-    if isinstance(outputs.spec, TokenClassOutput) and target is not None:
-        outputs, target, train = _by_token(outputs, outputs.spec, target, train)
+    if isinstance(outputs.spec, PositionOutput) and target is not None:
+        outputs, target, train = _by_position(outputs, outputs.spec, target, train)
     available = train[outputs.available[train]]
     target = None if target is None or target.kind == "teacher" else target
     labelled = available[:0] if target is None else available[target.labelled[available]]
@@ -74,16 +76,18 @@ def assess(task: str, name: str, outputs: TeacherOutputs, target: TargetColumn |
     return Assessment(None if found.problem is None else _mismatch(task, name, found.problem))
 
 
-def _by_token(
-    outputs: TeacherOutputs, spec: TokenClassOutput, target: TargetColumn, train: Tensor
+def _by_position(
+    outputs: TeacherOutputs, spec: PositionOutput, target: TargetColumn, train: Tensor
 ) -> tuple[TeacherOutputs, TargetColumn, Tensor]:
-    """The tokens of training rows as rows of a class task; of at most MAX_ROWS rows, evenly spaced."""
-    rows = _spaced(train[outputs.available[train]])
+    """The positions of training rows as rows of a class task; of evenly spaced rows, at most MAX_ROWS of them and about
+    MAX_POSITIONS positions.
+    """
+    rows = _spaced(train[outputs.available[train]], max(1, min(MAX_ROWS, MAX_POSITIONS // target.values.shape[1])))
     labels = target.values[rows]
-    tokens = labels != PADDING
-    values = labels[tokens].clamp_min(-1).long()
+    is_position = labels != PADDING
+    values = labels[is_position].clamp_min(-1).long()
     column = TargetColumn("class", target.size, values, values >= 0, target.classes)
-    each = replace(outputs, values=outputs.at(rows)[tokens], spec=spec.of_a_token)
+    each = replace(outputs, values=outputs.at(rows)[is_position], spec=spec.of_a_position)
     return each, column, torch.arange(len(values))
 
 
@@ -123,7 +127,7 @@ def _agreement(outputs: TeacherOutputs, target: TargetColumn, rows: Tensor) -> A
             return number_agreement(outputs, target, rows)
         case "multilabel":
             return label_agreement(outputs, target, rows)
-        case "class" | "token_class" | "teacher":
+        case "class" | "token_class" | "map" | "teacher":
             raise TypeError(f"a target of kind `{target.kind}` is not compared here")
         case _:
             assert_never(target.kind)
@@ -145,11 +149,11 @@ def _mismatch(task: str, name: str, fault: str) -> UserError:
     return UserError("teacher_mismatch", f"teacher `{name}` of `{task}` {fault}: {_ADVICE}")
 
 
-def _spaced(rows: Tensor) -> Tensor:
-    """At most MAX_ROWS of these rows, evenly spaced."""
-    if len(rows) <= MAX_ROWS:
+def _spaced(rows: Tensor, most: int = MAX_ROWS) -> Tensor:
+    """At most so many of these rows, evenly spaced."""
+    if len(rows) <= most:
         return rows
-    return rows[torch.linspace(0, len(rows) - 1, MAX_ROWS, dtype=torch.float64).long()]
+    return rows[torch.linspace(0, len(rows) - 1, most, dtype=torch.float64).long()]
 
 
 def check_teacher(

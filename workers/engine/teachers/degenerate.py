@@ -7,6 +7,7 @@ from torch import Tensor
 
 from app.contracts.resources.manifests import (
     ClassOutput,
+    MapOutput,
     MultilabelOutput,
     OutputSpec,
     TokenClassOutput,
@@ -46,7 +47,7 @@ def degenerate(values: Tensor, spec: OutputSpec) -> str | None:
                     f"gives every label the same answer with a probability above {SATURATED} for all of {len(values)} "
                     "rows, expected answers that differ"
                 )
-        case TokenClassOutput() | ValueOutput() | VectorOutput():
+        case TokenClassOutput() | MapOutput() | ValueOutput() | VectorOutput():
             pass
         case _:
             assert_never(spec)

@@ -13,10 +13,12 @@ from torch import Tensor
 from app.contracts.problems import UserError
 from app.contracts.resources.facts import OutputFacts
 from app.contracts.resources.inputs.texts import TokenEncoding
+from app.contracts.resources.manifests import MapOutput, OutputSpec
 from app.contracts.wire.orders import ModelInput
 from workers.engine.data.quality.one_score import two_scores
 from workers.engine.data.rows.joined import InputLayout
 from workers.engine.models.build import build
+from workers.engine.models.families.map_head import as_positions
 from workers.engine.models.loading import load_weights
 from workers.engine.models.network import Network
 from workers.engine.models.onnx_graph import OnnxGraph
@@ -202,8 +204,11 @@ class OnnxTeacher(_TeacherBase):
         if len(arrays) == 1 and len(self.outputs) == 1:
             arrays = {self._names.get(name, name): next(iter(arrays.values())) for name in self.outputs}
         named = {name: arrays[self._names.get(name, name)] for name in self.outputs}
-        tensors = {name: torch.from_numpy(values).float().reshape(rows, -1) for name, values in named.items()}
-        return {name: two_scores(self.outputs[name].spec, values).to(self._device) for name, values in tensors.items()}
+        tensors = {name: torch.from_numpy(values).float() for name, values in named.items()}
+        return {
+            name: _in_network_form(self.outputs[name].spec, values, rows).to(self._device)
+            for name, values in tensors.items()
+        }
 
     def predict(self, raw: Tensor, layers: Sequence[TappedLayer] = ()) -> dict[str, Tensor]:
         if not layers:
@@ -222,6 +227,13 @@ class OnnxTeacher(_TeacherBase):
         if self._with_layers is None or self._with_layers[0] != layers:
             self._with_layers = (layers, OnnxGraph(self._path, self._threads, layers, self._feeds))
         return self._with_layers[1]
+
+
+def _in_network_form(spec: OutputSpec, values: Tensor, rows: int) -> Tensor:
+    """An output of a graph [rows, …] as a network gives it: [rows, size], of maps [rows, pixels, classes]."""
+    if isinstance(spec, MapOutput):
+        return as_positions(values.reshape(rows, -1, *spec.shape))
+    return two_scores(spec, values.reshape(rows, -1))
 
 
 def layer_key(layer: TappedLayer) -> str:

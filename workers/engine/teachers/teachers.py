@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import Self
+from typing import Self, assert_never
 
 import torch
 from torch import Tensor
@@ -22,7 +22,17 @@ from app.contracts.resolving.data.texts import tokens_of
 from app.contracts.resolving.distillation.layer_owners import is_by_token, pooled_shape
 from app.contracts.resolving.multitask.sharing import own_layer
 from app.contracts.resources.facts import OutputFacts
-from app.contracts.resources.manifests import ArrayInput, ClassOutput, TokenClassOutput
+from app.contracts.resources.inputs.arrays import ArrayInput
+from app.contracts.resources.manifests import (
+    ClassOutput,
+    MapOutput,
+    MultilabelOutput,
+    OutputSpec,
+    PositionOutput,
+    TokenClassOutput,
+    ValueOutput,
+    VectorOutput,
+)
 from app.contracts.specs.families.layer_pairs import LayerPair
 from app.contracts.specs.jobs import TeacherRef
 from app.contracts.specs.stores import StoreSpec, predictions_of
@@ -107,10 +117,13 @@ class Teachers:
         assert ref.output is not None
         values = self._targets(key, model, teacher).outputs[ref.output]
         spec = teacher.outputs[ref.output].spec
-        if isinstance(spec, TokenClassOutput):
-            assert isinstance(values, Tensor), "all classes of tokens are kept"
-            values = values.reshape(len(values), -1, teacher.outputs[ref.output].size)
+        if isinstance(spec, PositionOutput):
+            by_position = partial(_by_position, size=teacher.outputs[ref.output].size)
+            values = by_position(values)
         augmented = self._augmented_outputs(key, ref.output)
+        if isinstance(spec, PositionOutput) and augmented is not None:
+            of_epoch = augmented.of_epoch
+            augmented = replace(augmented, of_epoch=lambda epoch: by_position(of_epoch(epoch)))
         outputs = TeacherOutputs(values, spec, ref.weight, key, ref.output, augmented)
         if isinstance(values, TopK) and isinstance(spec, ClassOutput):
             of_store = spec.model_copy(update={"output": "log_probabilities"})
@@ -219,11 +232,10 @@ class Teachers:
         return _ForwardPasses(teacher, self._as_stored, tuple(self._layers.get(key, [])), self.check, raw)
 
     def _packing(self, output: OutputFacts, teacher: Teacher, epoch: int = 0) -> Packing:
-        """All numbers of an output, those of its tokens one after another, or of class scores what `top_k` asks for,
-        where that takes less room.
+        """All numbers of an output, those of its tokens or pixels one after another, or of class scores what `top_k`
+        asks for, where that takes less room.
         """
-        tokens = (teacher.tokens or 1) if isinstance(output.spec, TokenClassOutput) else 1
-        whole = Packing(output.size * tokens, self.store.precision)
+        whole = Packing(output.size * _positions(output.spec, teacher), self.store.precision)
         k = self.store.top_k
         if k is None or k >= output.size or not isinstance(output.spec, ClassOutput):
             return whole
@@ -238,7 +250,7 @@ class Teachers:
             top = output is not None and self._packing(output, teacher).top is not None
             spec = output.spec if output is not None else None
             scores = class_scores(values, spec) if top and isinstance(spec, ClassOutput) else values
-            block[name] = scores.flatten(1) if isinstance(spec, TokenClassOutput) else scores
+            block[name] = scores.flatten(1) if isinstance(spec, PositionOutput) else scores
         return block
 
     def _augmented_outputs(self, key: str, output: str) -> AugmentedOutputs | None:
@@ -310,6 +322,25 @@ class Teachers:
         }
         order = order_of(list(self.dataset.layout.own_shapes))
         return {"dataset": dataset.sha256, "inputs": inputs, **order, **reading_facts(dataset.manifest)}
+
+
+def _by_position(values: Stored, size: int) -> Tensor:
+    """Stored outputs [N, positions · size] -> [N, positions, size]."""
+    assert isinstance(values, Tensor), "all classes of tokens and pixels are kept"
+    return values.reshape(len(values), -1, size)
+
+
+def _positions(spec: OutputSpec, teacher: Teacher) -> int:
+    """For how many positions of a row a teacher answers."""
+    match spec:
+        case TokenClassOutput():
+            return teacher.tokens or 1
+        case MapOutput():
+            return prod(spec.shape)
+        case ClassOutput() | MultilabelOutput() | ValueOutput() | VectorOutput():
+            return 1
+        case _:
+            assert_never(spec)
 
 
 def _tokens(model: ModelInput, teacher: Teacher) -> dict[str, object]:

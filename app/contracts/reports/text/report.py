@@ -11,7 +11,7 @@ from app.contracts.reports.text.relation import relation_text
 from app.contracts.reports.text.search import search_text
 from app.contracts.reports.text.tables import DASH, count, figure, signed, table
 
-_QUALITY = ("accuracy", "nll", "ece", "brier", "macro_f1", "auroc", "rmse", "mae", "r2", "cosine", "rows")
+_QUALITY = ("mean_iou", "accuracy", "nll", "ece", "brier", "macro_f1", "auroc", "rmse", "mae", "r2", "cosine", "rows")
 _WIDTH = 110
 _WORST_CLASSES = 5
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from app.contracts.resolving.findings import Findings
 from app.contracts.resources.facts import TargetFacts
+from app.contracts.resources.manifests import ClassOutput, OutputSpec, PositionOutput
 
 _DIGITS = re.compile(r"(0|[1-9]\d{0,5})(\.0*)?")
 _SHOWN = 5
@@ -52,3 +53,8 @@ def warn_of_numbers(name: str, having: Sequence[Having], findings: Findings) -> 
 def _is_number(text: str, number: int) -> bool:
     match = _DIGITS.fullmatch(text)
     return match is not None and int(match[1]) == number
+
+
+def names_of(spec: OutputSpec) -> tuple[str, ...] | None:
+    """The names of the classes of an output; None where it says none, and for outputs without classes."""
+    return spec.classes if isinstance(spec, ClassOutput | PositionOutput) else None

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+from app.contracts.resolving.data.class_names import names_of
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resources.facts import DatasetFacts, ModelFacts, OutputFacts
+from app.contracts.resources.manifests import MapOutput
 from app.contracts.specs.distillation import TaskKind
 
 
@@ -17,12 +19,15 @@ class Goal:
     classes: tuple[str, ...] | None
     labelled: int
     validated: int = 0
+    shape: tuple[int, int] | None = None
+    """[height, width] of a map."""
 
     @classmethod
     def of_output(cls, name: str, output: OutputFacts) -> "Goal":
         """The goal of rows without labels: what the teacher predicts."""
-        classes = output.spec.classes if output.spec.kind in ("class", "token_class") else None
-        return cls(name, output.spec.kind, output.size, classes, labelled=0)
+        spec = output.spec
+        shape = spec.shape if isinstance(spec, MapOutput) else None
+        return cls(name, spec.kind, output.size, names_of(spec), labelled=0, shape=shape)
 
 
 def class_names(goal: Goal) -> tuple[str, ...]:
@@ -48,7 +53,7 @@ def goal_of(dataset: DatasetFacts, name: str) -> Goal | None:
     if target is None or target.kind == "teacher":
         return None
     train, validation = target.labelled.get("train", 0), target.labelled.get("validation", 0)
-    return Goal(name, target.kind, target.size, target.classes, train, validation)
+    return Goal(name, target.kind, target.size, target.classes, train, validation, target.shape)
 
 
 def supervised_goal(dataset: DatasetFacts, target: str | None, findings: Findings, pointer: str) -> Goal | None:

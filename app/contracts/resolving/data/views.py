@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import assert_never
 
+from app.contracts.base import MapShape
 from app.contracts.resolving.data.channels import warn_of_channels
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resources.facts import DatasetFacts, InputFacts, ModelFacts
@@ -114,6 +115,7 @@ def _check_views_of_numbers(
     shape = (spec.model if isinstance(spec, TrainJob) else spec.student).input_shape
     for place, reason in undefined_for(views, shape) if shape is not None else ():
         findings.problem(f"/training/views/transforms/{place}", "view_undefined", reason)
+    _check_maps(views, spec.network.map_shapes, shape, findings)
     _check_features(views, inputs, findings)
     _check_channels(views, inputs, shape, findings)
 
@@ -129,6 +131,34 @@ def _check_features(views: Views, inputs: Sequence[InputFacts], findings: Findin
                 "view_undefined",
                 f"`{transform.kind}` masks frequencies and times of sounds, found images: use `cutout`",
             )
+
+
+def _check_maps(views: Views, maps: Mapping[str, MapShape], shape: tuple[int, ...] | None, findings: Findings) -> None:
+    """Labels of pixels move with the image, where they have its size; they are not mixed."""
+    for name, sides in maps.items():
+        for place, transform in enumerate(views.transforms):
+            reason = _misfit_of_maps(transform, name, sides, shape)
+            if reason is not None:
+                findings.problem(f"/training/views/transforms/{place}", "view_undefined", reason)
+
+
+def _misfit_of_maps(transform: Transform, name: str, sides: MapShape, shape: tuple[int, ...] | None) -> str | None:
+    match transform:
+        case NoiseView() | CutoutView() | FlipView() | SpecAugmentView() | WordDropoutView():
+            return None
+        case RandAugmentView():
+            return f"`rand_augment` turns images, and the map `{name}` does not turn with them: leave it out"
+        case MixupView() | CutmixView():
+            return f"`{transform.kind}` mixes two rows, and the pixels of the map `{name}` have one label: leave it out"
+        case ShiftView() | CropView():
+            if shape is None or shape[1:] == sides:
+                return None
+            return (
+                f"`{transform.kind}` moves images by whole pixels, and the map `{name}` has {sides[0]}x{sides[1]} for "
+                f"images of {'x'.join(map(str, shape[1:]))}: leave it out, or upload maps of the images' size"
+            )
+        case _:
+            assert_never(transform)
 
 
 def _check_channels(

@@ -8,6 +8,7 @@ from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resources.facts import OutputFacts
 from app.contracts.specs.distillation import DistillationSpec, LogitTerm, SoftTargetTerm
 from app.contracts.specs.stores import StoreSpec
+from app.contracts.specs.supervision.metrics import CLASS_KINDS
 
 
 def check_terms(
@@ -34,7 +35,7 @@ def check_terms(
 
 
 def _check_classes(term: SoftTargetTerm, goal: Goal, findings: Findings, place: str) -> None:
-    if goal.kind in ("class", "token_class") and goal.size < term.min_classes:
+    if goal.kind in CLASS_KINDS and goal.size < term.min_classes:
         findings.problem(
             f"{place}/method",
             "too_few_classes",
@@ -42,7 +43,7 @@ def _check_classes(term: SoftTargetTerm, goal: Goal, findings: Findings, place: 
         )
     if not isinstance(term, LogitTerm) or not term.standardize:
         return
-    if goal.kind not in ("class", "token_class") or goal.size < 3:
+    if goal.kind not in CLASS_KINDS or goal.size < 3:
         findings.problem(
             f"{place}/standardize",
             "too_few_classes",

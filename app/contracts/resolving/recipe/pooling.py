@@ -19,8 +19,10 @@ _Network = TypeVar("_Network", bound=Architecture)
 def with_pooling(
     arch: _Network, shape: tuple[int, ...], outputs: Mapping[str, int], findings: Findings, pointer: str
 ) -> _Network:
-    """The architecture with its pooling chosen; one that has none, or names it, as it is. `shape`: one row's."""
-    if not isinstance(arch, Convnet) or arch.pooling is not None:
+    """The architecture with its pooling chosen; one that has none, names it, or has maps alone, as it
+    is. `shape`: one row's.
+    """
+    if not isinstance(arch, Convnet) or arch.pooling is not None or outputs.keys() == arch.map_shapes.keys():
         return arch
     fitted = arch.model_copy(update={"input_shape": shape, "outputs": outputs, "sharing": "hard"})
     average, flat = (

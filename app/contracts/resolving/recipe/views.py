@@ -30,6 +30,7 @@ def with_views(spec: AnyTrainingJob, training: TrainingSpec, dataset: DatasetFac
         or not _is_image(shape)
         or _has_sounds(dataset)
         or not _see_the_same(spec, dataset)
+        or any(sides != shape[1:] for sides in spec.network.map_shapes.values())
     ):
         return training
     views = Views(transforms=(CropView(kind="crop", padding=max(1, min(shape[1:]) // SHARE), fill="reflect"),))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from app.contracts.layouts.starting_tensors import blocks_of, kept_heads, source_names
 from app.contracts.problems import listed
+from app.contracts.resolving.data.class_names import names_of
 from app.contracts.resolving.data.inputs import shapes_of, student_inputs
 from app.contracts.resolving.data.targets import Goal
 from app.contracts.resolving.findings import Findings
@@ -60,9 +61,7 @@ def check_start(
 
 def classes_of(facts: ModelFacts) -> dict[str, tuple[str, ...] | None]:
     """The names of the classes of a model's outputs, where it says them."""
-    return {
-        name: output.spec.classes if output.spec.kind == "class" else None for name, output in facts.outputs.items()
-    }
+    return {name: names_of(output.spec) for name, output in facts.outputs.items()}
 
 
 def _is_misfit(network: Architecture, theirs: Architecture | None, findings: Findings, place: str) -> bool:

@@ -13,8 +13,11 @@ from app.contracts.resolving.recipe.pooling import with_pooling
 from app.contracts.resources.facts import DatasetFacts, InputFacts
 from app.contracts.resources.manifests import MAX_STATISTICS
 from app.contracts.resources.row_layouts import RowLayout, assumed_order, misfit, moved_grey_rows, way_out
-from app.contracts.specs.architectures import Architecture
+from app.contracts.specs.architectures import Architecture, Convnet
+from app.contracts.specs.families.convnet import map_misfits
 from app.contracts.specs.sharing import resolved_sharing
+
+_Network = TypeVar("_Network", bound=Architecture)
 
 
 def _input_shape(
@@ -74,6 +77,33 @@ def _outputs(arch: Architecture, goals: list[Goal], findings: Findings, pointer:
     return expected
 
 
+def _with_maps(
+    arch: _Network, input_shape: tuple[int, ...], goals: list[Goal], findings: Findings, pointer: str
+) -> _Network:
+    """The architecture with the sizes of the outputs that are maps; problems where it has no heads for them."""
+    shapes = {goal.name: goal.shape for goal in goals if goal.shape is not None}
+    if not isinstance(arch, Convnet):
+        for name in shapes:
+            findings.problem(
+                f"{pointer}/family",
+                "map_undefined",
+                f"expected a network with a head for each pixel, for the map `{name}`, found one of the family "
+                f'`{arch.family}`: use `"family": "convnet"`',
+            )
+        return arch
+    if arch.maps is not None and dict(arch.maps) != shapes:
+        findings.problem(
+            f"{pointer}/maps",
+            "outputs_mismatch",
+            f"the tasks have maps of shapes {shapes}, found {dict(arch.maps)}: leave `maps` out to take the tasks'",
+        )
+    fitted = arch.model_copy(update={"maps": shapes or None})
+    known = fitted.model_copy(update={"input_shape": input_shape})
+    for problem in map_misfits(known, {goal.name for goal in goals}):
+        findings.problem(f"{pointer}{problem.pointer}", problem.code, problem.detail)
+    return cast(_Network, fitted)
+
+
 def _check_layout(arch: Architecture, rows: InputFacts, shape: tuple[int, ...], findings: Findings) -> None:
     """Warn where the network, or the statistics of `standardize`, take the first side for the channels."""
     if any(len(sides) == len(shape) and sides[0] == "channels" for sides in arch.input_sides):
@@ -86,15 +116,14 @@ def _is_standardized_by_element(rows: InputFacts) -> bool:
     return rows.standardize and (rows.mean is None or len(rows.mean) > 1)
 
 
-_Network = TypeVar("_Network", bound=Architecture)
-
-
 def _of_texts(arch: _Network, dataset: DatasetFacts, goals: list[Goal], findings: Findings, pointer: str) -> _Network:
     """A network that reads tokens, with its outputs; `with_tokens` has given it the length of a row."""
     outputs = _outputs(arch, goals, findings, pointer)
-    if arch.input_shape is None:
+    shape = arch.input_shape
+    if shape is None:
         return arch
-    for problem in arch.misfits(arch.input_shape):
+    arch = _with_maps(arch, shape, goals, findings, pointer)
+    for problem in arch.misfits(shape):
         findings.problem(f"{pointer}{problem.pointer}", problem.code, problem.detail)
     sharing = resolved_sharing(arch.sharing, tuple(outputs))
     selected = {"inputs": arch.inputs} if len(dataset.inputs) > 1 else {}
@@ -123,6 +152,7 @@ def fitted(arch: _Network, dataset: DatasetFacts, goals: list[Goal], findings: F
         return arch
     if len(names) == 1:
         _check_layout(arch, dataset.inputs[names[0]], shape, findings)
+    arch = _with_maps(arch, shape, goals, findings, pointer)
     misfits = arch.misfits(shape)
     for problem in misfits:
         findings.problem(f"{pointer}{problem.pointer}", problem.code, problem.detail)

@@ -1,22 +1,28 @@
 """The plain convolutional network."""
 
+from collections.abc import Collection, Mapping
 from itertools import pairwise
 from math import prod
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
+from app.contracts.base import MapShape, Name, left_out
 from app.contracts.problems import Problem
 from app.contracts.specs.families.channel_sides import is_channels_last_suspected
 from app.contracts.specs.families.family import Activation, BuiltFamily, RowSides, StartsFromTeacher, Width
 from app.contracts.specs.families.structure import Conv, FeatureMaps, Group, Norm, Shape, Stage, Trunk, hidden_layer
+from app.contracts.specs.sharing import scheme_of
 
 
 class Convnet(BuiltFamily):
     """Plain convolutional network: stages of `blocks` times (conv 3x3, norm, activation), max-pooled by 2.
 
     Rows are images [channels, height, width], or series [channels, length] with convolutions of 3 along the length.
-    Then average pooling or flattening, then `hidden` fully connected layers, then the heads.
+    Then average pooling or flattening, then `hidden` fully connected layers, then the heads. The head of an output in
+    `maps` reads the maps of all stages instead, before they are pooled: a 1x1 convolution of each, brought to the size
+    of the map by bilinear interpolation and summed (Long 2015, "Fully convolutional networks"; Hariharan 2015). Its
+    weight is [classes, channels of all stages].
     Names: `stages.<s>.<b>.conv`, `stages.<s>.<b>.norm`, `layers.<i>`, and the heads as in `mlp`.
     """
 
@@ -46,9 +52,24 @@ class Convnet(BuiltFamily):
         default="batch", description="Normalisation after each convolution."
     )
 
+    maps: Annotated[dict[Name, MapShape], Field(min_length=1, max_length=64)] | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="Outputs with logits for each pixel, by name: [height, width] of each. The service fills it in for "
+        "targets of kind `map`.",
+    )
+
     @property
     def input_sides(self) -> RowSides:
         return (("channels", "height", "width"), ("channels", "length"))
+
+    @property
+    def map_shapes(self) -> Mapping[str, MapShape]:
+        return self.maps or {}
+
+    def with_outputs(self, outputs: Mapping[str, int]) -> Self:
+        maps = {name: shape for name, shape in self.map_shapes.items() if name in outputs}
+        return super().with_outputs(outputs).model_copy(update={"maps": maps or None})
 
     def _trunk(self, input_shape: Shape) -> Trunk:
         inputs, sides = input_shape[0], input_shape[1:]
@@ -85,6 +106,27 @@ class Convnet(BuiltFamily):
             series = [input_shape[0], max(sides)]
             detail += f"; a series has rows [channels, length]: give `shape` {series} in the dataset's manifest"
         return [Problem(pointer="/channels", code="too_many_stages", detail=detail)]
+
+
+def map_misfits(network: Convnet, outputs: Collection[str]) -> list[Problem]:
+    """What does not go with the maps of a network of these outputs; pointers start at the architecture."""
+    if not network.map_shapes:
+        return []
+    problems = []
+    if network.input_shape is not None and len(network.input_shape) != 3:
+        detail = f"maps need rows of shape [channels, height, width], found {list(network.input_shape)}"
+        problems.append(Problem(pointer="/input_shape", code="map_undefined", detail=f"{detail}: leave `maps` out"))
+    unknown = sorted(set(network.map_shapes) - set(outputs))
+    if unknown:
+        detail = f"`maps` names {unknown}, and the outputs are {sorted(outputs)}: name outputs alone"
+        problems.append(Problem(pointer="/maps", code="map_undefined", detail=detail))
+    if scheme_of(network.sharing) is not None:
+        detail = "networks with outputs that are maps share a whole trunk: leave `sharing` out, or `hard`"
+        problems.append(Problem(pointer="/sharing", code="map_undefined", detail=detail))
+    if network.hidden and not set(outputs) - set(network.map_shapes):
+        detail = "heads of maps read the stages, and no other output reads the `hidden` layers: leave them out"
+        problems.append(Problem(pointer="/hidden", code="map_undefined", detail=detail))
+    return problems
 
 
 class StudentConvnet(StartsFromTeacher, Convnet):

@@ -1,11 +1,12 @@
 """What every family of networks has: shapes, outputs, sharing, and the description of its trunk."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from app.contracts.base import Contract, Dimension, JobId, ModelId, Name, ParameterPrefix, Shape, left_out
+from app.contracts.base import Contract, Dimension, JobId, MapShape, ModelId, Name, ParameterPrefix, Shape, left_out
 from app.contracts.problems import Problem
 from app.contracts.specs.families import structure
 from app.contracts.specs.sharing import Sharing
@@ -53,6 +54,11 @@ class Family(Contract):
         return ()
 
     @property
+    def map_shapes(self) -> Mapping[str, MapShape]:
+        """[height, width] of the outputs that are maps, by name."""
+        return {}
+
+    @property
     def reads(self) -> RowKind:
         """What the rows of the network are."""
         return "numbers"
@@ -81,6 +87,10 @@ class Family(Contract):
     def is_described(self) -> bool:
         """Whether everything is known that its counts depend on."""
         return self.input_shape is not None and self.outputs is not None
+
+    def with_outputs(self, outputs: Mapping[str, int]) -> Self:
+        """The same network with other heads: these outputs, of which those that it has keep what is said of them."""
+        return self.model_copy(update={"outputs": dict(outputs)})
 
     def trunk(self) -> structure.Trunk:
         """The trunk of a resolved architecture. Raises ValueError where `input_shape` or `outputs` is missing."""

@@ -16,7 +16,7 @@ class _LabelLoss(Contract):
 class CrossEntropyLoss(_LabelLoss):
     """Cross-entropy of classes, mean binary cross-entropy of labels: the default of both."""
 
-    kinds = ("class", "token_class", "multilabel")
+    kinds = ("class", "token_class", "map", "multilabel")
 
     name: Literal["cross_entropy"]
 
@@ -24,7 +24,7 @@ class CrossEntropyLoss(_LabelLoss):
 class FocalLoss(_LabelLoss):
     """Cross-entropy in which a row that is predicted well counts less: (1 − p)^gamma · −log p (Lin 2017)."""
 
-    kinds = ("class", "token_class", "multilabel")
+    kinds = ("class", "token_class", "map", "multilabel")
 
     name: Literal["focal"]
     gamma: float = Field(

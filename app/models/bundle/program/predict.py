@@ -55,7 +55,8 @@ if CHECKS:
         np.allclose(mine, known, 2e-6, np.ptp(known, axis) * 1e-4) or sys.exit(f"{[name]} differ from the service's")
     sys.exit(print(f"the service's answers for {len(rows)} rows"))
 for i in range(len(rows)):
-    line: dict[str, t.Any] = {name: [None if x != x else x for x in answers[name][i].tolist()] for name in answers}
-    best = {k: None if None in line[f"{k}.logits"] else np.argmax(line[f"{k}.logits"], -1) for k, _ in NAMES}
+    row = {k: [np.nan] if v[i].ndim > 2 and np.isnan(v[i]).any() else v[i].tolist() for k, v in answers.items()}
+    line: dict[str, t.Any] = {name: [None if x != x else x for x in row[name]] for name in answers}
+    best = {k: None if None in (v := line[f"{k}.logits"]) else np.argmax(v, -(np.ndim(v) < 3)) for k, _ in NAMES}
     line |= {f"{k}.class": None if best[k] is None else np.array(v, object)[best[k]] for k, v in NAMES}
     print(json.dumps(line, ensure_ascii=False, default=list))

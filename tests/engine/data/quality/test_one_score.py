@@ -14,7 +14,7 @@ from app.contracts.resources.manifests import TargetSpec
 from app.contracts.wire.orders import ModelInput
 from tests.engine.jobs.inspection.onnx_graphs import W, graph, inspected, onnx_manifest, value
 from tests.engine.jobs.inspection.uploads import MLP, model_manifest, refused
-from workers.engine.data.labels import number_column
+from workers.engine.data.labels.columns import number_column
 from workers.engine.jobs.inspection.family_models import inspect_family_model
 from workers.engine.teachers.teacher import open_teacher
 

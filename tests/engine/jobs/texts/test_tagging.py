@@ -36,8 +36,8 @@ from workers.engine.data.rows.columns import Rows
 from workers.engine.evaluation.parties import EvaluatedTask
 from workers.engine.evaluation.verdict.judge import judge
 from workers.engine.jobs.exports.quantized_students import Comparison
-from workers.engine.losses.label_losses import token_loss
-from workers.engine.losses.soft_target_losses import TokenSoftTargets
+from workers.engine.losses.label_losses import position_loss
+from workers.engine.losses.soft_target_losses import PositionSoftTargets
 from workers.engine.losses.supervised_loss import SupervisedLoss
 from workers.engine.losses.teacher_mix import TeacherEnsemble, TeacherOutputs
 from workers.engine.losses.term import TermInputs
@@ -175,10 +175,10 @@ def test_the_loss_is_the_mean_over_labelled_tokens() -> None:
     assert term.counted.tolist() == [3, 2, 2]
 
 
-def soft(term: LogitTerm, width: int) -> tuple[TokenSoftTargets, torch.Tensor]:
+def soft(term: LogitTerm, width: int) -> tuple[PositionSoftTargets, torch.Tensor]:
     """(a term on soft targets of rows of this width, its losses)."""
     teacher = TeacherOutputs(numbers(width, 1), SPEC, 1.0)
-    made = TokenSoftTargets.of(
+    made = PositionSoftTargets.of(
         term, "soft", TeacherEnsemble.of((teacher,), CPU), labelled(width), ClassOutput(kind="class")
     )
     return made, made.losses(TermInputs(numbers(width, 0)), Rows.on(CPU, torch.arange(3)))
@@ -201,7 +201,7 @@ def test_more_padding_changes_no_loss(term: LogitTerm) -> None:
     wide, others = soft(term, 16)
     torch.testing.assert_close(losses, others)
     assert narrow.counted.equal(wide.counted)
-    narrow_labels, wide_labels = token_loss(numbers(4, 0), labelled(4)), token_loss(numbers(16, 0), labelled(16))
+    narrow_labels, wide_labels = position_loss(numbers(4, 0), labelled(4)), position_loss(numbers(16, 0), labelled(16))
     torch.testing.assert_close(narrow_labels, wide_labels)
 
 
@@ -216,7 +216,7 @@ def test_soft_targets_of_tokens_are_those_of_rows() -> None:
 
 def test_padding_and_missing_labels_have_no_gradient() -> None:
     outputs = numbers(6, 0).clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(token_loss(outputs, labelled(6)).sum(), outputs)
+    (gradient,) = torch.autograd.grad(position_loss(outputs, labelled(6)).sum(), outputs)
     moved = gradient.abs().sum(2) > 0.0
     assert moved.equal(labelled(6) >= 0)
 

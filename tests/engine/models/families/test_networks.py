@@ -48,6 +48,8 @@ MANY: list[dict[str, Any]] = [
     {**CONVNET, "outputs": ONE, "pooling": "flatten", "normalization": "none", "activation": "silu"},
     {**CONVNET, "outputs": TWO, "pooling": "flatten", "hidden": [6], "input_shape": [1, 9, 13]},
     {**CONVNET, "outputs": ONE, "input_shape": [1, 5, 2], "channels": [4]},
+    {**CONVNET, "outputs": {"map": 3}, "maps": {"map": [7, 9]}, "blocks": 2},
+    {**CONVNET, "outputs": {"digit": 3, "map": 4}, "maps": {"map": [16, 12]}, "hidden": [6], "pooling": "flatten"},
     {**SERIES, "outputs": ONE},
     {**SERIES, "outputs": TWO, "blocks": 2, "hidden": [6], "dropout": 0.2},
     {**SERIES, "outputs": ONE, "pooling": "flatten", "normalization": "none", "activation": "tanh"},

@@ -86,7 +86,7 @@ class AugmentationPlan:
         """
         result = self.rows.augmented(rows, epoch, self.views, take or self.rows.inputs.take)
         partner = Rows.on(rows.device.device, result.partner) if result.partner is not None else None
-        return result.x, Rows(rows.host, rows.device, Augmentation(epoch, partner, result.share))
+        return result.x, Rows(rows.host, rows.device, Augmentation(epoch, partner, result.share, self.views))
 
     def raw(self, parts: Sequence[Tensor], epoch: int) -> Iterator[Tensor]:
         """The augmented rows of each part (int64 [n], host) before the transform, in the dataset's shape, as teachers

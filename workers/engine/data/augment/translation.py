@@ -15,14 +15,14 @@ from app.contracts.specs.views import CropView, ShiftView
 from workers.engine.data.augment.draws import Draws, below
 
 
-def shift(x: Tensor, draws: Draws, spec: ShiftView) -> Tensor:
-    """Images x [n, C, H, W], each translated by up to `pixels`."""
-    return translate(x, *_offsets(draws, spec.pixels), "zero")
+def shift(x: Tensor, draws: Draws, spec: ShiftView, outside: float = 0.0) -> Tensor:
+    """Images x [n, C, H, W], each translated by up to `pixels`; `outside`: what zeros are filled with instead."""
+    return translate(x, *_offsets(draws, spec.pixels), "zero", outside)
 
 
-def crop(x: Tensor, draws: Draws, spec: CropView) -> Tensor:
-    """Images x [n, C, H, W], each padded and cropped."""
-    return translate(x, *_offsets(draws, spec.padding), spec.fill)
+def crop(x: Tensor, draws: Draws, spec: CropView, outside: float = 0.0) -> Tensor:
+    """Images x [n, C, H, W], each padded and cropped; `outside` as in `shift`."""
+    return translate(x, *_offsets(draws, spec.padding), spec.fill, outside)
 
 
 def _offsets(draws: Draws, maximum: int) -> tuple[Tensor, Tensor]:
@@ -30,10 +30,10 @@ def _offsets(draws: Draws, maximum: int) -> tuple[Tensor, Tensor]:
     return below(down, 2 * maximum + 1) - maximum, below(right, 2 * maximum + 1) - maximum
 
 
-def translate(x: Tensor, down: Tensor, right: Tensor, fill: Literal["zero", "reflect"]) -> Tensor:
+def translate(x: Tensor, down: Tensor, right: Tensor, fill: Literal["zero", "reflect"], outside: float = 0.0) -> Tensor:
     """Gather out[i, :, h, w] = x[i, :, h + down_i, w + right_i]; `down` and `right` int64 [n] on the host.
 
-    Outside the image are zeros, or its reflection without the edge pixels (translations below height and width).
+    Outside the image is `outside`, or its reflection without the edge pixels (translations below height and width).
     """
     n, channels, height, width = x.shape
     rows, rows_inside = _sources(down, height, fill, x.device)
@@ -43,7 +43,7 @@ def translate(x: Tensor, down: Tensor, right: Tensor, fill: Literal["zero", "ref
     result = flat.gather(2, indices.expand(n, channels, height * width)).reshape(x.shape)
     if fill == "reflect":
         return result
-    return result.masked_fill_(~(rows_inside[:, None, :, None] & columns_inside[:, None, None, :]), 0.0)
+    return result.masked_fill_(~(rows_inside[:, None, :, None] & columns_inside[:, None, None, :]), outside)
 
 
 def _sources(offsets: Tensor, length: int, fill: str, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -35,6 +35,7 @@ def read_parquet(
     encoded: Set[str] = frozenset(),
     texts: Set[str] = frozenset(),
     lists: Set[str] = frozenset(),
+    masks: Set[str] = frozenset(),
 ) -> FileColumns:
     """The named columns of a parquet file; booleans, dates and times of `text_columns` as text.
 
@@ -47,9 +48,13 @@ def read_parquet(
         size = sum(group.total_byte_size for group in groups)
         if size > MAX_BYTES or file.metadata.num_rows * len(names) * 8 > MAX_BYTES:
             raise unreadable(f"the file claims {size} bytes and {file.metadata.num_rows} rows: too large")
-        files = {name: encoded_files(name, path, file) for name in names if name in encoded}
-        table = file.read(columns=[name for name in names if name not in encoded])
-        arrays = columns_of(table, [name for name in names if name not in encoded | texts | lists], text_columns)
+        files = {
+            name: encoded_files(name, path, file, optional=name in masks) for name in names if name in encoded | masks
+        }
+        table = file.read(columns=[name for name in names if name not in encoded | masks])
+        arrays = columns_of(
+            table, [name for name in names if name not in encoded | masks | texts | lists], text_columns
+        )
         found = {name: text_column(name, table.column(name)) for name in names if name in texts}
         rows = {name: list_column(name, table.column(name)) for name in names if name in lists}
         written = {name: written_column(table.column(name), arrays[name]) for name in arrays if name in categories}

@@ -18,8 +18,10 @@ _BUFFER_BYTES = 1 << 20
 of every row group that it has read."""
 
 
-def encoded_files(name: str, path: Path, file: pa.parquet.ParquetFile) -> EncodedFiles:
-    """The files of a column, which are read when they are asked for. Raises UserError `wrong_type`."""
+def encoded_files(name: str, path: Path, file: pa.parquet.ParquetFile, *, optional: bool = False) -> EncodedFiles:
+    """The files of a column, which are read when they are asked for; `optional`: empty where it has null. Raises
+    UserError `wrong_type`.
+    """
     kind = file.schema_arrow.field(name).type
     is_struct = pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
     if is_struct:
@@ -29,14 +31,15 @@ def encoded_files(name: str, path: Path, file: pa.parquet.ParquetFile) -> Encode
             "wrong_type",
             f"column `{name}` is of type {kind}, expected encoded files: bytes, or a struct with `bytes`",
         )
-    files = _Files(name, path, f"{name}.bytes" if is_struct else name)
+    files = _Files(name, path, f"{name}.bytes" if is_struct else name, optional=optional)
     return EncodedFiles(file.metadata.num_rows, files.read, lambda row: f"{name} at row {row}", files.load)
 
 
 class _Files:
     """A window of rows that moves over a column. Raises UserError `wrong_type`, `unreadable`."""
 
-    def __init__(self, name: str, path: Path, column: str) -> None:
+    def __init__(self, name: str, path: Path, column: str, *, optional: bool) -> None:
+        self._optional = optional
         self._name, self._path, self._column = name, path, column
         self._batches: Iterator[pa.Array] = iter(())
         self._window: list[pa.Array] = []
@@ -64,17 +67,26 @@ class _Files:
                 break
             place -= len(batch)
         value = batch[place]
-        if not value.is_valid:
-            raise UserError(
-                "wrong_type",
-                f"column `{self._name}` has no bytes at row {row}: write the files themselves into the file instead "
-                "of their paths, or leave this row out",
-            )
-        content: bytes = value.as_buffer().to_pybytes()
+        if not value.is_valid and not self._optional:
+            raise self._without_bytes(row)
+        content: bytes = value.as_buffer().to_pybytes() if value.is_valid else b""
         return content
 
     def _read(self) -> Iterator[pa.Array]:
         file = pa.parquet.ParquetFile(self._path, buffer_size=_BUFFER_BYTES, pre_buffer=False)
         for batch in file.iter_batches(_BATCH, columns=[self._column], use_threads=False):
             column = batch.column(0)
-            yield pa.compute.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
+            if pa.types.is_struct(column.type):
+                content = pa.compute.struct_field(column, "bytes")
+                without = pa.compute.and_(column.is_valid(), content.is_null())
+                if self._optional and pa.compute.any(without).as_py():
+                    raise self._without_bytes(self._end + without.index(True).as_py())
+                column = content
+            yield column
+
+    def _without_bytes(self, row: int) -> UserError:
+        return UserError(
+            "wrong_type",
+            f"column `{self._name}` has no bytes at row {row}: write the files themselves into the file instead of "
+            "their paths, or leave this row out",
+        )

@@ -27,15 +27,17 @@ def read_columns(
     encoded: Set[str] = frozenset(),
     texts: Set[str] = frozenset(),
     lists: Set[str] = frozenset(),
+    masks: Set[str] = frozenset(),
 ) -> FileColumns:
     """The named arrays (npz keys or table columns) of a file, all with the same number of rows.
 
     `text_columns` are read as text: a csv has no types, and `true`, `01` or `NA` may be a class name. `categories` are
     those of them whose values are also kept as they stand in the file. `encoded`: columns of encoded images or sounds,
-    which only some formats have, as `lists`, columns of a list in each row. Raises UserError: `unreadable`,
-    `code_carrying_format`, `missing_column`, `ragged`, `wrong_type`, `empty_dataset`.
+    which only some formats have, as `lists`, columns of a list in each row, and `masks`, columns of a
+    further image of some rows: encoded in parquet, in an archive the names of files in it. Raises UserError:
+    `unreadable`, `code_carrying_format`, `missing_column`, `ragged`, `wrong_type`, `empty_dataset`.
     """
-    found = _read(path, kind, columns, text_columns, csv, categories, encoded, texts, lists)
+    found = _read(path, kind, columns, text_columns, csv, categories, encoded, texts, lists, masks)
     arrays = found.arrays
     if kind != "csv":  # whose own reader knows its decimal point and its missing values
         arrays = {name: array if name in text_columns else typed(array) for name, array in arrays.items()}
@@ -65,6 +67,7 @@ def _read(
     encoded: Set[str],
     texts: Set[str],
     lists: Set[str],
+    masks: Set[str],
 ) -> FileColumns:
     """Arrow starts a thread at import, which the fork server must not have: it is imported for its own formats only."""
     if lists and kind in ("csv", "images"):
@@ -79,9 +82,9 @@ def _read(
         case "parquet":
             from workers.engine.data.formats import arrow
 
-            return arrow.read_parquet(path, columns, text_columns, categories, encoded, texts, lists)
+            return arrow.read_parquet(path, columns, text_columns, categories, encoded, texts, lists, masks)
         case "images":
-            return read_files(path, IMAGES, columns, text_columns, csv, categories, texts)
+            return read_files(path, IMAGES, columns, text_columns, csv, categories, texts, masks)
         case "sounds":
             return read_files(path, SOUNDS, columns, text_columns, csv, categories, texts)
         case _:

@@ -12,7 +12,7 @@ from app.contracts.resources.manifests import DatasetFormat
 from app.contracts.resources.predictions import PredictionsManifest
 from app.contracts.wire.orders import DatasetInput
 from workers.engine.data.formats.common import MAX_CHARACTERS, Array, MissingColumns
-from workers.engine.data.formats.read import read_columns
+from workers.engine.data.labels.mask_targets import rows_columns
 from workers.engine.data.tables.text import canonical, is_missing, label_text, nulls_of
 
 _EXACT = 1 << 53
@@ -87,7 +87,7 @@ def _ids(where: str, column: str, values: Array, kind: DatasetFormat) -> list[st
 def _ids_of_dataset(column: str, dataset: DatasetInput) -> list[str | None]:
     manifest = dataset.manifest
     try:
-        file = read_columns(Path(dataset.path), manifest.format, {column}, {column}, manifest.csv)
+        file = rows_columns(Path(dataset.path), manifest, {column}, {column})
     except MissingColumns as error:
         raise UserError(
             "missing_column",

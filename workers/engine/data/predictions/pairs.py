@@ -9,7 +9,7 @@ from app.contracts.problems import UserError
 from app.contracts.resources.manifests import ClassOutput, ClassTarget
 from app.contracts.resources.predictions import PredictedOutput, TopKPairs
 from workers.engine.data.formats.common import Array
-from workers.engine.data.labels import MISSING, class_column
+from workers.engine.data.labels.columns import MISSING, class_column
 from workers.engine.data.quality.meaning import ROUNDING_SLACK, SLACK
 from workers.engine.data.tables.text import as_numbers
 

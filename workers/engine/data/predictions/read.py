@@ -15,7 +15,7 @@ from app.contracts.wire.orders import DatasetInput, Order, PredictionsInput
 from workers.engine.data.dataset import Dataset, TargetColumn
 from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.read import read_columns
-from workers.engine.data.labels import number_column
+from workers.engine.data.labels.columns import number_column
 from workers.engine.data.predictions.ids import matched_rows
 from workers.engine.data.predictions.pairs import expanded
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from app.contracts.problems import listed
 from app.contracts.resources.manifests import DatasetManifest
 from app.contracts.resources.statistics import DataWarning
+from app.contracts.specs.supervision.metrics import CLASS_KINDS
 from workers.engine.data.dataset import Dataset, TargetColumn
 
 FEW = 5
@@ -17,7 +18,7 @@ def class_labels(dataset: Dataset, manifest: DatasetManifest) -> Iterator[DataWa
     """`minus_one_is_missing`, `class_without_labels` and `few_labels` of each class target with training labels."""
     train = dataset.splits["train"]
     for name, column in dataset.targets.items():
-        if column.kind not in ("class", "token_class"):
+        if column.kind not in CLASS_KINDS:
             continue
         counts = _counts(column, train)
         if int(counts.sum()) == 0:
@@ -29,7 +30,7 @@ def class_labels(dataset: Dataset, manifest: DatasetManifest) -> Iterator[DataWa
 
 
 def _counts(column: TargetColumn, rows: Tensor) -> Tensor:
-    """How often each class occurs; of tokens, how often among all of them."""
+    """How often each class occurs; of tokens or pixels, how often among all of them."""
     values = column.values[rows[column.labelled[rows]]]
     return torch.bincount(values[values >= 0], minlength=column.size)
 

@@ -10,6 +10,7 @@ of kind `teacher`. Rows with NaN are missing and not checked.
 | class `logits`, `energies` | every row has numbers from 0 to 1 that sum to 1 |
 | multilabel `probabilities`, one probability of two classes | a number outside 0 to 1 |
 | multilabel `logits`, one log-odds of two classes | all of many numbers are from 0 to 1 |
+| map | the numbers of every pixel are from 0 to 1 and sum to 1: those of a softmax, where logits are expected |
 | all | infinite numbers; values and vectors above 1e9 in the units of the target |
 """
 
@@ -21,8 +22,10 @@ from numpy.typing import NDArray
 from app.contracts.problems import UserError
 from app.contracts.resources.manifests import (
     ClassOutput,
+    MapOutput,
     MultilabelOutput,
     OutputSpec,
+    PositionOutput,
     TokenClassOutput,
     ValueOutput,
     VectorOutput,
@@ -52,8 +55,8 @@ def check_meaning(name: str, spec: OutputSpec, values: Rows) -> None:
 
     Raises UserError `wrong_output` where they cannot be what is declared, and `not_finite`.
     """
-    if isinstance(spec, TokenClassOutput):
-        values = values.reshape(len(values), -1)
+    if isinstance(spec, PositionOutput):
+        values = _of_positions(name, spec, values)
     rows = values[~np.isnan(values).any(axis=1)]
     if rows.size == 0:
         return
@@ -70,8 +73,8 @@ def check_meaning(name: str, spec: OutputSpec, values: Rows) -> None:
             _check_labels(name, MultilabelOutput(kind="multilabel", output=output), rows)
         case ClassOutput():
             _check_classes(name, spec, rows)
-        case TokenClassOutput():
-            pass  # logits of any sign and sum
+        case TokenClassOutput() | MapOutput():
+            pass  # logits of any sign
         case MultilabelOutput():
             _check_labels(name, spec, rows)
         case ValueOutput() | VectorOutput():
@@ -98,6 +101,26 @@ def _check_classes(name: str, spec: ClassOutput, rows: Rows) -> None:
                 )
         case _:
             assert_never(spec.output)
+
+
+def _of_positions(name: str, spec: PositionOutput, values: Rows) -> Rows:
+    """The numbers of all positions of each row, [n, size], after what is checked by position."""
+    if isinstance(spec, MapOutput):
+        _check_pixels(name, spec, values)
+    return values.reshape(len(values), -1)
+
+
+def _check_pixels(name: str, spec: MapOutput, values: Rows) -> None:
+    """Values [n, pixels, classes], or [n, classes · pixels] as a graph gives them."""
+    pixels = spec.shape[0] * spec.shape[1]
+    by_pixel = values if values.ndim == 3 else values.reshape(len(values), -1, pixels).swapaxes(1, 2)
+    rows = by_pixel.reshape(-1, by_pixel.shape[-1])
+    if len(rows) >= MIN_ROWS and np.isfinite(rows).all() and _are_distributions(rows, SLACK) and not _equal_rows(rows):
+        raise UserError(
+            "wrong_output",
+            f"`{name}` has logits for each pixel, expected numbers of any sign and sum, but those of every pixel are "
+            "positive and sum to 1: leave the softmax out of the network, or it would be applied twice",
+        )
 
 
 def _check_distribution(name: str, declared: str, rows: Rows) -> None:

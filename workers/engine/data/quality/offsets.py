@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import torch
 
-from app.contracts.resources.manifests import ArrayInput, DatasetManifest
+from app.contracts.resources.inputs.arrays import ArrayInput
+from app.contracts.resources.manifests import DatasetManifest
 from app.contracts.resources.statistics import DataWarning
 from workers.engine.data.dataset import Dataset
 

@@ -6,6 +6,7 @@ from math import sqrt
 from app.contracts.resources.manifests import DatasetManifest
 from app.contracts.resources.splits import SplitName
 from app.contracts.resources.statistics import DataWarning
+from app.contracts.specs.supervision.metrics import CLASS_KINDS
 from workers.engine.data.dataset import Dataset
 
 ENOUGH = 20
@@ -28,7 +29,7 @@ def split_sizes(dataset: Dataset, manifest: DatasetManifest) -> Iterator[DataWar
             n = int(column.labelled[rows].sum())
             if column.kind == "teacher" or not 0 < n < ENOUGH:
                 continue
-            if column.kind in ("class", "token_class", "multilabel"):
+            if column.kind in (*CLASS_KINDS, "multilabel"):
                 interval = f"an accuracy has a 95 % interval of up to ± {98.0 / sqrt(n):.0f} percentage points"
             else:
                 interval = f"a root mean square error has a 95 % interval of about ± {196.0 / sqrt(2 * n):.0f} %"

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.resources.statistics import MOST_COUNTED_CLASSES, TargetStatistics
+from app.contracts.specs.supervision.metrics import CLASS_KINDS
 from workers.engine.data.dataset import TargetColumn
 
 
@@ -15,7 +16,7 @@ def target_statistics(column: TargetColumn, rows: Tensor) -> TargetStatistics:
     common: dict[str, Any] = {"rows": len(rows), "labelled": len(labelled), "missing": len(rows) - len(labelled)}
     values = column.values[labelled]
     few = column.size <= MOST_COUNTED_CLASSES
-    if column.kind in ("class", "token_class"):
+    if column.kind in CLASS_KINDS:
         values = values[values >= 0]  # of every labelled token
         counts = torch.bincount(values, minlength=column.size).tolist() if few else None
         return TargetStatistics.model_validate({**common, "counts": counts})

@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from app.contracts.specs.views import Views
 from workers.engine.data.formats.files.encoded import EncodedRows
 
 _DEVICE_SHARE = 0.25
@@ -15,13 +16,14 @@ _DEVICE_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training rows were augmented: in which epoch (from 0) and, where rows are mixed, each row's partner and
-    its own share λ [n].
+    """How training rows were augmented: in which epoch (from 0), by which views and, where rows are mixed, each row's
+    partner and its own share λ [n].
     """
 
     epoch: int
     partner: "Rows | None" = None
     share: Tensor | None = None
+    views: Views | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def concatenate(parts: Sequence[Rows]) -> Rows:
     shares = [each.share for each in augmentations if each.share is not None]
     partner = concatenate(partners) if partners else None
     share = torch.cat(shares) if shares else None
-    return Rows(host, device, Augmentation(augmentations[0].epoch, partner, share))
+    return Rows(host, device, Augmentation(augmentations[0].epoch, partner, share, augmentations[0].views))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from app.contracts.problems import UserError
-from app.contracts.resources.manifests import ArrayInput
+from app.contracts.resources.inputs.arrays import ArrayInput
 from app.contracts.resources.row_layouts import channels_first, may_become
 from workers.engine.data.formats.common import Array
 

@@ -1,9 +1,10 @@
 """Inputs of a manifest as what the engine has of them once they are read."""
 
+from app.contracts.resources.inputs.arrays import ArrayInput
 from app.contracts.resources.inputs.audio import AudioInput
 from app.contracts.resources.inputs.images import ImageInput
 from app.contracts.resources.inputs.texts import TextInput, TokensInput
-from app.contracts.resources.manifests import ArrayInput, InputSpec
+from app.contracts.resources.manifests import InputSpec
 from app.contracts.resources.tables import CategoryInput
 
 

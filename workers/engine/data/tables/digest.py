@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from app.contracts.resources.inputs.arrays import ArrayInput
 from app.contracts.resources.inputs.audio import AudioInput
 from app.contracts.resources.inputs.images import ImageInput
-from app.contracts.resources.manifests import ArrayInput, DatasetManifest
+from app.contracts.resources.manifests import DatasetManifest
 
 
 def reading_facts(manifest: DatasetManifest) -> dict[str, Any]:

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from app.contracts.resources.inputs.arrays import ArrayInput
 from app.contracts.resources.inputs.audio import AudioInput
 from app.contracts.resources.inputs.images import ImageInput
 from app.contracts.resources.inputs.texts import TextInput, TokenEncoding, TokensInput
 from app.contracts.resources.joined_rows import InputPart, fits, joined_form
-from app.contracts.resources.manifests import ArrayInput, DatasetFormat, InputSpec
+from app.contracts.resources.manifests import DatasetFormat, InputSpec
 from app.contracts.resources.raw_rows import RawInput, RawType, Spellings
 from app.contracts.resources.tables import CategoryInput, InputEncoding
 from workers.engine.data.dataset import InputRows

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.reports.report import Fidelity
+from app.contracts.resources.manifests import PositionOutput
 from workers.engine.data.dataset import PADDING, TargetColumn
 from workers.engine.evaluation.metrics.outputs import PartyOutputs, in_target_units, label_logits
 from workers.engine.losses.softmax import bernoulli_log_probabilities, log_probabilities
@@ -29,8 +30,8 @@ def fidelity(teacher: PartyOutputs, student: PartyOutputs) -> Fidelity:
             return _class_fidelity(teacher, student)
         case "multilabel":
             return _label_fidelity(teacher, student)
-        case "token_class":
-            raise TypeError("tokens are compared one by one: `PartyOutputs.of_tokens`")
+        case "token_class" | "map":
+            raise TypeError("tokens and pixels are compared one by one: `PartyOutputs.of_positions`")
         case "value" | "vector":
             difference = in_target_units(student.values, student.spec) - in_target_units(teacher.values, teacher.spec)
             return Fidelity(rmse=_finite(difference.square().mean().sqrt()), rows=rows)
@@ -39,19 +40,20 @@ def fidelity(teacher: PartyOutputs, student: PartyOutputs) -> Fidelity:
 
 
 def task_fidelity(teacher: PartyOutputs, student: PartyOutputs, target: TargetColumn | None, rows: Tensor) -> Fidelity:
-    """`fidelity` of the dataset rows `rows` (int64 [n]) of a task; of tokens those of the rows that are no padding, as
-    the task's labels say.
+    """`fidelity` of the dataset rows `rows` (int64 [n]) of a task; of tokens and pixels those that are no padding, as
+    the task's labels say, or all where it has none.
     """
-    if student.spec.kind != "token_class":
+    if not isinstance(student.spec, PositionOutput):
         return fidelity(teacher, student)
-    tokens = tokens_of(target, rows)
-    found = fidelity(teacher.of_tokens(tokens), student.of_tokens(tokens))
+    positions = torch.ones(student.values.shape[:2], dtype=torch.bool)
+    if target is not None:
+        positions = positions_of(target, rows)
+    found = fidelity(teacher.of_positions(positions), student.of_positions(positions))
     return found.model_copy(update={"rows": len(rows)})
 
 
-def tokens_of(target: TargetColumn | None, rows: Tensor) -> Tensor:
-    """Which places of rows are tokens, bool [n, T], of a task on labels of tokens."""
-    assert target is not None, "the resolver asks for a target of the dataset"
+def positions_of(target: TargetColumn, rows: Tensor) -> Tensor:
+    """Which positions of rows are no padding, bool [n, T], of a task on labels of tokens or pixels."""
     return target.values[rows] != PADDING
 
 

@@ -13,8 +13,10 @@ from torch import Tensor
 
 from app.contracts.resources.manifests import (
     ClassOutput,
+    MapOutput,
     MultilabelOutput,
     OutputSpec,
+    PositionOutput,
     TokenClassOutput,
     ValueOutput,
     VectorOutput,
@@ -41,15 +43,15 @@ class PartyOutputs:
         missing = values.flatten(1).isnan().any(dim=1)
         return cls(values, spec, ~missing if bool(missing.any()) else None)
 
-    def of_tokens(self, chosen: Tensor) -> "PartyOutputs":
-        """The outputs of some tokens, bool [n, tokens], each as those of a row of its own.
+    def of_positions(self, chosen: Tensor) -> "PartyOutputs":
+        """The outputs of some positions, bool [n, positions], each as those of a row of its own.
 
-        Raises TypeError for outputs of other kinds than `token_class`.
+        Raises TypeError for outputs that are not of positions.
         """
-        if not isinstance(self.spec, TokenClassOutput):
-            raise TypeError(f"expected an output of kind `token_class`, found `{self.spec.kind}`")
+        if not isinstance(self.spec, PositionOutput):
+            raise TypeError(f"expected an output of kind `token_class` or `map`, found `{self.spec.kind}`")
         known = None if self.known is None else self.known[:, None].expand(chosen.shape)[chosen]
-        return PartyOutputs(self.values[chosen], self.spec.of_a_token, known)
+        return PartyOutputs(self.values[chosen], self.spec.of_a_position, known)
 
     @property
     def positions(self) -> Tensor:
@@ -110,8 +112,8 @@ def _mean(outputs: Sequence[PartyOutputs], shares: Tensor) -> PartyOutputs:
             mean = torch.logsumexp(logs + shares.log()[:, :, None], dim=0)
             spec = ClassOutput(kind="class", output="log_probabilities", classes=first.classes)
             return PartyOutputs(mean.float(), spec)
-        case TokenClassOutput():
-            raise TypeError("tokens have one teacher, as resolved")
+        case TokenClassOutput() | MapOutput():
+            raise TypeError("tokens and pixels have one teacher, as resolved")
         case MultilabelOutput():
             probabilities = torch.stack([label_logits(each.values, each.spec).sigmoid() for each in outputs])
             mean = torch.einsum("tn,tnl->nl", shares, probabilities.nan_to_num())

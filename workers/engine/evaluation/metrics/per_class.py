@@ -15,7 +15,9 @@ MAX_CLASSES = 100
 _STUDENT, _TEACHER = "student", "teacher"
 
 
-def per_class(parties: Mapping[str, PartyOutputs], labels: Tensor, maximum: int = MAX_CLASSES) -> tuple[PerClass, ...]:
+def per_class(
+    parties: Mapping[str, PartyOutputs], labels: Tensor, maximum: int = MAX_CLASSES, *, overlap: bool = False
+) -> tuple[PerClass, ...]:
     """Recall, precision and F1 of every party for each class; at most `maximum` classes.
 
     `parties` maps names to raw outputs [n, C]; `student` must be one of them, and is compared with `teacher`. `labels`
@@ -23,9 +25,10 @@ def per_class(parties: Mapping[str, PartyOutputs], labels: Tensor, maximum: int 
 
         recall = tp / (tp + fn)     precision = tp / (tp + fp)     F1 = 2 tp / (2 tp + fp + fn)
 
-    each None where its denominator is 0; the mean F1 over classes is `macro_f1`. A teacher is measured on the rows that
-    it has outputs for. Classes are sorted by the student's F1 minus the teacher's on those rows, without a teacher by
-    the student's F1, in ascending order; undefined ones come last.
+    and IoU = tp / (tp + fp + fn) with `overlap`, each None where its denominator is 0; the mean F1 over classes is
+    `macro_f1`. A teacher is measured on the rows that it has outputs for. Classes are sorted by the student's F1
+    minus the teacher's on those rows, without a teacher by the student's F1, in ascending order; undefined ones come
+    last.
     """
     if _STUDENT not in parties:
         raise ValueError(f"expected a party named `{_STUDENT}`, found {sorted(parties)}")
@@ -42,7 +45,7 @@ def per_class(parties: Mapping[str, PartyOutputs], labels: Tensor, maximum: int 
             index=index,
             name=names[index] if names else None,
             support=int(counts[_STUDENT].support[index]),
-            parties={name: each.figures(index) for name, each in counts.items()},
+            parties={name: each.figures(index, overlap=overlap) for name, each in counts.items()},
             difference=_defined(difference[index]),
         )
         for index in order[:maximum].tolist()
@@ -71,12 +74,18 @@ class _Counts:
         """F1 by class, NaN where the class is neither a label nor predicted."""
         return 2.0 * self.true_positives / (self.support + self.predicted)
 
-    def figures(self, index: int) -> ClassFigures:
+    @property
+    def iou(self) -> Tensor:
+        """Intersection over union by class, NaN where the class is neither a label nor predicted."""
+        return self.true_positives / (self.support + self.predicted - self.true_positives)
+
+    def figures(self, index: int, *, overlap: bool) -> ClassFigures:
         true_positives = self.true_positives[index]
         return ClassFigures(
             recall=_defined(true_positives / self.support[index]),
             precision=_defined(true_positives / self.predicted[index]),
             f1=_defined(self.f1[index]),
+            iou=_defined(self.iou[index]) if overlap else None,
         )
 
 

@@ -4,6 +4,7 @@
 |---|---|
 | class | accuracy, nll (nats), ece (15 bins, Guo 2017), brier (sum over classes, Brier 1950), macro_f1, auroc |
 | token_class | accuracy, nll (nats) and macro_f1 over all labelled tokens; entity_f1 of `B-…`, `I-…`, `O` |
+| map | mean_iou (mean over classes of intersection / union), accuracy, macro_f1, nll (nats) over labelled pixels |
 | multilabel | accuracy and nll (nats) over all valid labels, macro_f1 and auroc over labels |
 | value | rmse, mae, r2 in the target's units |
 | vector | rmse over all numbers, cosine over rows |
@@ -29,10 +30,13 @@ from workers.engine.evaluation.metrics.calibration import confidence_bins
 from workers.engine.evaluation.metrics.entities import entity_f1, names_entities
 from workers.engine.evaluation.metrics.labels import labelled_part
 from workers.engine.evaluation.metrics.outputs import PartyOutputs, in_target_units, label_logits
+from workers.engine.evaluation.metrics.overlap import mean_iou, overlaps
 from workers.engine.losses.softmax import log_probabilities
 from workers.engine.losses.unit_vectors import unit
 
 Metrics = dict[str, float | None]
+_MAPS = 64
+"""Maps whose probabilities are computed at a time."""
 
 
 def task_metrics(
@@ -59,8 +63,9 @@ def party_metrics(party: PartyOutputs, target: TargetColumn, rows: Tensor, *, ra
 def score(metrics: Metrics, kind: TaskKind) -> float:
     """The score by which epochs are selected, higher is better; minus infinity without metrics.
 
-    Accuracy for class and multilabel tasks; R² for values (it ranks like rmse on the same rows, but is dimensionless,
-    so that tasks can be averaged), or minus rmse where R² is undefined; minus rmse for vectors.
+    Accuracy for class, token_class and multilabel tasks, mean IoU for maps; R² for values (it ranks like rmse on the
+    same rows, but is dimensionless, so that tasks can be averaged), or minus rmse where R² is undefined; minus rmse for
+    vectors.
     """
     name = headline(metrics, kind)
     value = metrics.get(name)
@@ -94,11 +99,32 @@ def _class_metrics(outputs: Tensor, spec: OutputSpec, labels: Tensor, ranking: b
 def _token_metrics(outputs: Tensor, spec: OutputSpec, labels: Tensor, ranking: bool) -> Metrics:
     assert isinstance(spec, TokenClassOutput)
     known = labels >= 0
-    measured = _class_metrics(outputs[known], spec.of_a_token, labels[known].long(), ranking=False)
+    measured = _class_metrics(outputs[known], spec.of_a_position, labels[known].long(), ranking=False)
     found = {name: measured[name] for name in ("accuracy", "nll", "macro_f1")}
     if not names_entities(spec.classes):
         return found
     return {**found, "entity_f1": entity_f1(outputs.argmax(dim=2), labels, spec.classes or ())}
+
+
+def _map_metrics(outputs: Tensor, spec: OutputSpec, labels: Tensor, ranking: bool) -> Metrics:
+    """Over blocks of rows, as maps have many pixels: counts of rows and classes, and the sum of −log p."""
+    predicted, classes = outputs.argmax(dim=2), outputs.shape[2]
+    hits, unions = overlaps(predicted, labels, classes)
+    known = labels >= 0
+    parts = zip(*(torch.split(each, _MAPS) for each in (outputs, labels, known)), strict=True)
+    nll = math.fsum(_nll(*part) for part in parts)
+    totals, all_unions = hits.sum(0), unions.sum(0)
+    occurring = all_unions > 0
+    return {
+        "mean_iou": mean_iou(hits, unions),
+        "accuracy": float(hits.sum() / known.sum()),
+        "macro_f1": float((2.0 * totals / (all_unions + totals))[occurring].mean()),
+        "nll": nll / int(known.sum()),
+    }
+
+
+def _nll(outputs: Tensor, labels: Tensor, known: Tensor) -> float:
+    return float(nll_loss(outputs[known].double().log_softmax(1), labels[known].long(), reduction="sum"))
 
 
 def _brier(p: Tensor, labels: Tensor) -> float:
@@ -190,14 +216,25 @@ def _rmse(error: Tensor) -> float:
 _HEADLINE: dict[TaskKind, MetricName] = {
     "class": "accuracy",
     "token_class": "accuracy",
+    "map": "mean_iou",
     "multilabel": "accuracy",
     "value": "r2",
     "vector": "rmse",
 }
 """The metric that epochs are selected by; minus rmse where R² is undefined."""
+COMPARED: dict[TaskKind, MetricName] = {
+    "class": "accuracy",
+    "token_class": "accuracy",
+    "map": "mean_iou",
+    "multilabel": "accuracy",
+    "value": "rmse",
+    "vector": "rmse",
+}
+"""The metric by which two networks are compared."""
 _MEASURES: dict[TaskKind, Callable[[Tensor, OutputSpec, Tensor, bool], Metrics]] = {
     "class": _class_metrics,
     "token_class": _token_metrics,
+    "map": _map_metrics,
     "multilabel": _multilabel_metrics,
     "value": _value_metrics,
     "vector": _vector_metrics,

@@ -10,7 +10,7 @@ from app.contracts.reports.report import Robustness
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.data.formats.files.encoded import RawRows, parts_of
 from workers.engine.evaluation.metrics.outputs import PartyOutputs
-from workers.engine.evaluation.metrics.task_metrics import task_metrics
+from workers.engine.evaluation.metrics.task_metrics import COMPARED, task_metrics
 from workers.engine.evaluation.parties import BLOCK
 from workers.engine.evaluation.robustness.corruptions import SEVERITIES, corrupted, corruptions_of
 
@@ -77,7 +77,7 @@ def _measure(
     target: TargetColumn,
     rows: Tensor,
 ) -> Robustness:
-    metric = "accuracy" if target.kind in ("class", "multilabel") else "rmse"
+    metric = COMPARED[outputs["student"][task].spec.kind]
     figures = {
         party: task_metrics(tasks[task].values, tasks[task].spec, target, rows, ranking=False).get(metric)
         for party, tasks in outputs.items()

@@ -12,6 +12,7 @@ from torch import Tensor
 from app.contracts.resources.manifests import OutputSpec
 from app.contracts.specs.distillation import TaskKind
 from workers.engine.evaluation.metrics.outputs import in_target_units, label_logits
+from workers.engine.evaluation.metrics.overlap import mean_iou_by_row, overlaps
 from workers.engine.losses.softmax import log_probabilities
 
 
@@ -19,9 +20,9 @@ def contributions(outputs: Tensor, spec: OutputSpec, labels: Tensor) -> Tensor:
     """Raw outputs [R, size] and labels (only elements of multilabel rows may be missing) -> float64 [R].
 
     class: 1 where the top class is correct. multilabel: with r correct among v valid labels of a row and accuracy
-    a = Σr / Σv, a + (r - a v) / mean(v). token_class: the same of tokens. value, vector: with squared error e of a row
-    and rmse = √mean(e), -(rmse + (e - rmse²) / (2 rmse)). Their means: accuracy, accuracy over valid labels or tokens,
-    -rmse.
+    a = Σr / Σv, a + (r - a v) / mean(v). token_class: the same of tokens. map: `mean_iou_by_row`. value,
+    vector: with squared error e of a row and rmse = √mean(e), -(rmse + (e - rmse²) / (2 rmse)). Their means: accuracy,
+    accuracy over valid labels or tokens, mean IoU, -rmse.
     """
     return _BY_KIND[spec.kind](outputs, spec, labels)
 
@@ -37,6 +38,10 @@ def _of_labels(outputs: Tensor, spec: OutputSpec, labels: Tensor) -> Tensor:
 
 def _of_tokens(outputs: Tensor, spec: OutputSpec, labels: Tensor) -> Tensor:
     return _of_shares(outputs.argmax(dim=2) == labels, labels >= 0)
+
+
+def _of_maps(outputs: Tensor, spec: OutputSpec, labels: Tensor) -> Tensor:
+    return mean_iou_by_row(*overlaps(outputs.argmax(dim=2), labels, outputs.shape[2]))
 
 
 def _of_shares(right: Tensor, valid: Tensor) -> Tensor:
@@ -58,6 +63,7 @@ def _of_numbers(outputs: Tensor, spec: OutputSpec, labels: Tensor) -> Tensor:
 _BY_KIND: dict[TaskKind, Callable[[Tensor, OutputSpec, Tensor], Tensor]] = {
     "class": _of_classes,
     "token_class": _of_tokens,
+    "map": _of_maps,
     "multilabel": _of_labels,
     "value": _of_numbers,
     "vector": _of_numbers,

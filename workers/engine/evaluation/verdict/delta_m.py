@@ -14,6 +14,7 @@ from app.contracts.specs.supervision.metrics import DIRECTIONS
 COUNTED: dict[TaskKind, tuple[str, ...]] = {
     "class": ("accuracy",),
     "token_class": ("accuracy",),
+    "map": ("mean_iou",),
     "multilabel": ("accuracy", "macro_f1"),
     "value": ("rmse",),
     "vector": ("rmse",),

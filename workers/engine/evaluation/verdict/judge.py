@@ -5,6 +5,7 @@
 | class | accuracy, student - control | Newcombe's paired score interval | 0.005 |
 | multilabel | accuracy over valid labels, student - control | bootstrap over rows | 0.005 |
 | token_class | accuracy over labelled tokens, student - control | bootstrap over rows | 0.005 |
+| map | mean intersection over union, student - control | bootstrap over rows, linearised | 0.005 |
 | value, vector | rmse, control - student | bootstrap over rows | 1 % of the control's rmse |
 
 An interval inside ±margin is `no_gain` (a significant difference may still be irrelevant), else one that excludes 0 is
@@ -26,6 +27,7 @@ from app.contracts.specs.distillation import TaskKind
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.evaluation.metrics.labels import labelled_part
 from workers.engine.evaluation.metrics.outputs import in_target_units, label_logits
+from workers.engine.evaluation.metrics.overlap import mean_iou, mean_iou_by_row, overlaps
 from workers.engine.evaluation.verdict.intervals import RESAMPLES, bootstrap_interval, newcombe_interval
 from workers.engine.evaluation.verdict.power import settled_by_rows
 from workers.engine.losses.softmax import log_probabilities
@@ -140,6 +142,18 @@ def _compare_tokens(student: Tensor, control: Tensor, spec: OutputSpec, labels: 
     return _compare_shares(correct, other_correct, valid, f"Accuracy over tokens, student - {reference}")
 
 
+def _compare_maps(student: Tensor, control: Tensor, spec: OutputSpec, labels: Tensor, reference: str) -> Verdict:
+    """Rows are resampled, as pixels of a row depend on each other, by their parts of the metric."""
+    counts = [overlaps(each.argmax(dim=2), labels, each.shape[2]) for each in (student, control)]
+    columns = torch.stack([mean_iou_by_row(*each) for each in counts], dim=1)
+    iou, other_iou = (mean_iou(*each) for each in counts)
+    if len(labels) < MIN_ROWS_TO_RESAMPLE:
+        return _too_few("mean_iou", iou, other_iou, iou - other_iou, CLASS_MARGIN, len(labels))
+    interval = bootstrap_interval(columns, lambda means: means[:, 0] - means[:, 1])
+    how = f"Mean intersection over union, student - {reference}: {_BOOTSTRAP}, linearised around the metric"
+    return _verdict("mean_iou", iou, other_iou, iou - other_iou, interval, CLASS_MARGIN, how)
+
+
 def _compare_shares(correct: Tensor, other_correct: Tensor, valid: Tensor, compared: str) -> Verdict:
     """Of two parties which of the valid places of each row are right, bool [R, places] each."""
     columns = torch.stack([part.sum(dim=1).double() for part in (correct, other_correct, valid)], dim=1)
@@ -168,6 +182,7 @@ def _compare_values(student: Tensor, control: Tensor, spec: OutputSpec, labels: 
 _COMPARE: dict[TaskKind, Callable[[Tensor, Tensor, OutputSpec, Tensor, str], Verdict]] = {
     "class": _compare_classes,
     "token_class": _compare_tokens,
+    "map": _compare_maps,
     "multilabel": _compare_labels,
     "value": _compare_values,
     "vector": _compare_values,

@@ -23,6 +23,7 @@ from app.contracts.resources.manifests import OutputSpec
 from app.contracts.specs.distillation import TaskKind
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.evaluation.metrics.labels import labelled_part
+from workers.engine.evaluation.metrics.task_metrics import COMPARED
 from workers.engine.evaluation.verdict.contributions import contributions
 from workers.engine.evaluation.verdict.crossed_interval import Estimate, crossed, over_rows
 from workers.engine.evaluation.verdict.judge import (
@@ -38,16 +39,10 @@ from workers.engine.evaluation.verdict.power import LEAST_REPEATS, settled
 
 _LEAST = normal_quantile(tail(CONFIDENCE)) * math.sqrt(2.0)
 """The least half-width of an accuracy's interval, times rows + 2."""
-_METRIC: dict[TaskKind, str] = {
-    "class": "accuracy",
-    "token_class": "accuracy",
-    "multilabel": "accuracy",
-    "value": "rmse",
-    "vector": "rmse",
-}
 _COMPARED: dict[TaskKind, str] = {
     "class": "Accuracy, student - {reference}",
     "token_class": "Accuracy over tokens, student - {reference}",
+    "map": "Mean intersection over union, student - {reference}",
     "multilabel": "Accuracy over labels, student - {reference}",
     "value": "Root mean squared error, {reference} - student (positive is better)",
     "vector": "Root mean squared error, {reference} - student (positive is better)",
@@ -85,7 +80,7 @@ def verdict_over_repeats(
 
 def verdict_of(students: Tensor, controls: Tensor, kind: TaskKind, reference: str = "control") -> Verdict:
     """The verdict from contributions of rows to each network's metric, float64 [n, R] and [m, R]."""
-    metric, repeats = _METRIC[kind], min(len(students), len(controls))
+    metric, repeats = COMPARED[kind], min(len(students), len(controls))
     if not bool(students.isfinite().all() and controls.isfinite().all()):
         method = "No interval: the outputs of a network are not finite."
         return Verdict(verdict="inconclusive", metric=metric, repeats=repeats, method=method)
@@ -133,7 +128,7 @@ def _interval(estimate: Estimate, rows: int, kind: TaskKind) -> tuple[float, flo
     """Half-widths of accuracies are at least z √2 / (n + 2), that of Bonett and Price's interval (2012) for n rows
     without any difference.
     """
-    if _METRIC[kind] != "accuracy":
+    if COMPARED[kind] != "accuracy":
         return estimate.interval()
     low, high = estimate.interval(_LEAST / (rows + 2))
     return max(low, -1.0), min(high, 1.0)

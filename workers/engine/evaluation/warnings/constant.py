@@ -3,7 +3,7 @@
 | kind | constant answer | no better |
 |---|---|---|
 | class | the commonest class of the rows | accuracy ≤ p + 2 √(p (1 − p) / n), p its share |
-| token_class | the commonest class of the tokens | neither accuracy nor loss better, by two standard errors over rows |
+| token_class, map | the commonest class of the places | neither accuracy nor loss better, by two standard errors |
 | multilabel | for each label whether most rows have it | neither accuracy nor loss better, by two standard errors |
 | value, vector | the mean of the training rows | mean squared error no lower, by two standard errors |
 
@@ -58,8 +58,8 @@ def compared(party: PartyOutputs, target: TargetColumn, rows: Tensor, train: Ten
     match party.spec.kind:
         case "class":
             return _of_classes(party, labels)
-        case "token_class":
-            return _of_tokens(party, labels)
+        case "token_class" | "map":
+            return _of_positions(party, labels)
         case "multilabel":
             return _of_labels(party, labels)
         case "value" | "vector":
@@ -96,7 +96,7 @@ def _ranks(log_p: Tensor, labels: Tensor, commonest: int) -> bool:
     return binary_auroc(log_p[:, commonest], positive) > 0.5 + ERRORS * error
 
 
-def _of_tokens(party: PartyOutputs, labels: Tensor) -> Comparison | None:
+def _of_positions(party: PartyOutputs, labels: Tensor) -> Comparison | None:
     known = labels >= 0
     shares = torch.bincount(labels[known], minlength=party.values.shape[2]).double() / int(known.sum())
     right, constant = (party.values.argmax(2) == labels) & known, (labels == int(shares.argmax())) & known

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.specs.distillation import TaskKind
+from app.contracts.specs.supervision.metrics import CLASS_KINDS, POSITION_KINDS
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.evaluation.metrics.labels import labelled_part
 from workers.engine.evaluation.metrics.task_metrics import Metrics
@@ -18,7 +19,7 @@ def label_loss(metrics: Metrics, kind: TaskKind) -> float | None:
     """The loss of a task on labels, whatever its terms: −log p in nats of classes and labels, the mean squared error of
     values and vectors. None where it is undefined.
     """
-    if kind in ("class", "token_class", "multilabel"):
+    if kind in (*CLASS_KINDS, "multilabel"):
         return metrics.get("nll")
     rmse = metrics.get("rmse")
     return None if rmse is None else rmse**2
@@ -37,9 +38,9 @@ def constant_loss(target: TargetColumn, kind: TaskKind, train: Tensor, rows: Ten
     of_train, of_rows = labelled_part(target, train)[1], labelled_part(target, rows)[1]
     if len(of_train) == 0 or len(of_rows) == 0:
         return None
-    if kind == "token_class":
+    if kind in POSITION_KINDS:
         of_train, of_rows = of_train[of_train >= 0].long(), of_rows[of_rows >= 0].long()
-    if kind in ("class", "token_class"):
+    if kind in CLASS_KINDS:
         counts = torch.bincount(of_train, minlength=target.size).double() + 1.0
         return float(-(counts / counts.sum()).log()[of_rows].mean())
     known, labels = of_train.double().reshape(len(of_train), -1), of_rows.double().reshape(len(of_rows), -1)

@@ -12,14 +12,14 @@ from workers.engine.losses.softmax import log_probabilities
 
 
 def row_losses(party: PartyOutputs, labels: Tensor) -> Tensor:
-    """−log p of a class, the mean of −log p over the known labels or tokens, or the mean squared error: float64 [n].
-    `labels` are those of a target column for the same rows, each with a label.
+    """−log p of a class, the mean of −log p over the known labels, tokens or pixels, or the mean squared error:
+    float64 [n]. `labels` are those of a target column for the same rows, each with a label.
     """
     values, spec = party.values, party.spec
     match spec.kind:
         case "class":
             return -log_probabilities(values.double(), spec).gather(1, labels[:, None]).reshape(-1)
-        case "token_class":
+        case "token_class" | "map":
             tagged = labels >= 0
             log_p = values.double().log_softmax(2).gather(2, labels.clamp_min(0).long()[:, :, None])[:, :, 0]
             return (-log_p * tagged).sum(1) / tagged.sum(1)

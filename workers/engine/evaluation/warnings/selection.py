@@ -17,15 +17,15 @@ ENOUGH = 1000
 
 
 def row_accuracies(party: PartyOutputs, labels: Tensor) -> Tensor | None:
-    """Whether each row's class is right, or the share of its known labels or tokens that are: float64 [n]. None for
-    numbers.
+    """Whether each row's class is right, or the share of its known labels, tokens or pixels that are: float64 [n].
+    None for numbers.
     """
     spec = party.spec
     match spec.kind:
         case "class":
             scores = -party.values if spec.output == "energies" else party.values
             return (scores.argmax(1) == labels).double()
-        case "token_class":
+        case "token_class" | "map":
             tagged = labels >= 0
             return ((party.values.argmax(2) == labels) & tagged).sum(1).double() / tagged.sum(1)
         case "multilabel":

@@ -32,7 +32,7 @@ def single_task_architecture(architecture: Architecture, output: str) -> Archite
     """The architecture with one head, and hard sharing."""
     assert architecture.outputs is not None
     size = architecture.outputs[output]
-    return architecture.model_copy(update={"outputs": {output: size}, "sharing": "hard"})
+    return architecture.with_outputs({output: size}).model_copy(update={"sharing": "hard"})
 
 
 def baseline_run(task: Task, main: Run, device: torch.device, offset: int) -> Run:

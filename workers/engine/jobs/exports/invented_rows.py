@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from app.contracts.resources.inputs.arrays import ArrayInput
 from app.contracts.resources.inputs.texts import TokenEncoding
-from app.contracts.resources.manifests import ArrayInput, InputTransform
+from app.contracts.resources.manifests import InputTransform
 from app.contracts.resources.raw_rows import RawInput, Spellings
 from app.contracts.resources.row_layouts import rows_shape
 from app.contracts.resources.tables import InputEncoding

@@ -14,9 +14,10 @@ from torch import Tensor
 from app.contracts.problems import UserError
 from app.contracts.reports.quantized import ComparedSplit, QuantizationMethod, QuantizedCandidate
 from app.contracts.reports.report import OnnxCheck
+from app.contracts.resources.manifests import PositionOutput
 from app.contracts.specs.quantization import QUANTIZED, QuantizedFormat
 from app.contracts.wire.events import WarningEvent
-from workers.engine.evaluation.metrics.fidelity import tokens_of
+from workers.engine.evaluation.metrics.fidelity import positions_of
 from workers.engine.evaluation.metrics.task_metrics import headline, score, task_metrics
 from workers.engine.evaluation.parties import EvaluatedTask, Outputs, QuantizedOutputs, network_outputs
 from workers.engine.export.graph_outputs import BLOCK, Feeds, GraphOutputs, feeds_of
@@ -96,7 +97,9 @@ class Comparison:
 
     def _differences(self, task: EvaluatedTask, differences: Tensor) -> Tensor:
         """Those that count: of tokens, without padding."""
-        return differences[tokens_of(task.target, self.rows)] if task.spec.kind == "token_class" else differences
+        if not isinstance(task.spec, PositionOutput) or task.target is None:
+            return differences
+        return differences[positions_of(task.target, self.rows)]
 
     def _score(self, task: EvaluatedTask, outputs: Tensor, student: Tensor) -> float | None:
         """An error in the units of the labels is relative to that of the student, so that tasks can be averaged."""

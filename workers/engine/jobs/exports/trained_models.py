@@ -19,7 +19,7 @@ from app.contracts.wire.orders import PEER_ROLES, PREDICTIONS_ROLES, OutputFile,
 from workers.engine.data.rows.joined import InputLayout
 from workers.engine.evaluation.cost.measured import MeasuredFile
 from workers.engine.evaluation.evaluate import Evaluation
-from workers.engine.evaluation.examples import RawModel, network_examples, network_outputs
+from workers.engine.evaluation.examples import RawModel, network_examples, outputs_as_in_files
 from workers.engine.evaluation.report import QuantizedPart
 from workers.engine.export.graph_card import graph_metadata
 from workers.engine.export.model_card import Provenance, training_part
@@ -292,7 +292,7 @@ class _Exporter:
     def _examples(self, network: Network) -> Examples:
         layout = InputLayout(input_shapes_of(self._trained, network.architecture))
         return network_examples(
-            RawModel(layout, inputs_of(self._trained, network.architecture), partial(network_outputs, network))
+            RawModel(layout, inputs_of(self._trained, network.architecture), partial(outputs_as_in_files, network))
         )
 
     def peer(self, index: int, model: TrainedModel) -> PeerModel:

@@ -18,18 +18,21 @@ from app.contracts.resources.facts import ModelFacts, OutputFacts
 from app.contracts.resources.manifests import (
     ClassOutput,
     InputTransform,
+    MapOutput,
     ModelManifest,
     MultilabelOutput,
     OutputSpec,
+    PositionOutput,
     TokenClassOutput,
     ValueOutput,
     VectorOutput,
 )
 from app.contracts.resources.row_layouts import rows_shape, statistics_misfit
-from app.contracts.specs.architectures import Architecture, HuggingFace
+from app.contracts.specs.architectures import Architecture, Convnet, HuggingFace
+from app.contracts.specs.families.convnet import map_misfits
 from workers.engine.data.quality.meaning import check_meaning
 from workers.engine.data.rows.joined import IDENTITY, InputLayout
-from workers.engine.evaluation.examples import RawModel, examples_of, network_outputs, plain_rows
+from workers.engine.evaluation.examples import RawModel, examples_of, outputs_as_in_files, plain_rows
 from workers.engine.jobs.inspection.reference import check_reference
 from workers.engine.jobs.inspection.trial import RowKind, try_out
 from workers.engine.models.build import build
@@ -74,8 +77,8 @@ def check_output(name: str, spec: OutputSpec, size: int) -> OutputFacts:
                 raise UserError(
                     "wrong_output", f"`{name}` names {len(spec.classes)} classes for {size} scores: name each"
                 )
-        case TokenClassOutput():
-            _check_scores_of_tokens(name, spec, size)
+        case TokenClassOutput() | MapOutput():
+            _check_scores_of_positions(name, spec, size)
         case MultilabelOutput():
             pass
         case ValueOutput():
@@ -93,18 +96,18 @@ def check_output(name: str, spec: OutputSpec, size: int) -> OutputFacts:
     return OutputFacts(spec=spec, size=size)
 
 
-def _check_scores_of_tokens(name: str, spec: TokenClassOutput, size: int) -> None:
+def _check_scores_of_positions(name: str, spec: PositionOutput, size: int) -> None:
     named = size if spec.classes is None else len(spec.classes)
     if size < 2 or named != size:
         raise UserError(
             "wrong_output",
-            f"`{name}` has {size} scores for each token and names for {named} classes, expected 2 or more, all of them "
-            "named or none: correct `classes`",
+            f"`{name}` has {size} scores for each token or pixel and names for {named} classes, expected 2 or more, "
+            "all of them named or none: correct `classes`",
         )
 
 
 def check_answers(architecture: Architecture, outputs: Mapping[str, OutputSpec]) -> None:
-    """Check that a network answers for tokens where its outputs do, and that an encoder has vectors.
+    """Check that a network answers for tokens and pixels where its outputs do, and that an encoder has vectors.
 
     Raises UserError `wrong_output`.
     """
@@ -123,6 +126,14 @@ def check_answers(architecture: Architecture, outputs: Mapping[str, OutputSpec])
                 "wrong_output",
                 f"`{name}` is of kind {spec.kind}, and the network answers for {found}: declare another kind, or set "
                 "`answers` of a network of transformers",
+            )
+        shape = spec.shape if isinstance(spec, MapOutput) else None
+        if shape != architecture.map_shapes.get(name):
+            raise UserError(
+                "wrong_output",
+                f"`{name}` is of kind {spec.kind}, with maps of shape {shape}, and `maps` of the network has "
+                f"{architecture.map_shapes.get(name)} for it: declare the kind `map` with the `shape` of `maps`, of a "
+                "convnet",
             )
 
 
@@ -149,7 +160,7 @@ def inspect_family_model(path: Path, manifest: ModelManifest) -> ModelFacts:
     network.load_state_dict(weights)
     network.eval()
     transforms = {name: spec.transform for name, spec in manifest.inputs.items()}
-    tried = RawModel(layout, transforms, partial(network_outputs, network))
+    tried = RawModel(layout, transforms, partial(outputs_as_in_files, network))
     if not all(bool(values.isfinite().all()) for values in tried.forward(network.example()).values()):
         raise UserError(
             "not_finite",
@@ -226,7 +237,7 @@ def _check_trial_rows(network: Network, trial: _Trial, outputs: Mapping[str, Out
     if prod(trial.shape) * TRIAL_ROWS > MAX_TRIAL_NUMBERS:
         return
     rows = trial.drawn(TRIAL_ROWS)
-    for name, values in network_outputs(network, rows).items():
+    for name, values in outputs_as_in_files(network, rows).items():
         check_meaning(name, outputs[name].spec, values.double().numpy())
 
 
@@ -254,5 +265,6 @@ def _check_buildable(architecture: Architecture, shape: tuple[int, ...]) -> None
             f"a {architecture.family} needs `input_shape` {expected}, found {list(shape)}: correct it",
         )
     check_row(shape)
-    for problem in (*architecture.misfits(shape), *sharing_misfits(architecture)):
+    of_maps = map_misfits(architecture, architecture.outputs or {}) if isinstance(architecture, Convnet) else []
+    for problem in (*architecture.misfits(shape), *sharing_misfits(architecture), *of_maps):
         raise UserError(problem.code, problem.detail)

@@ -8,8 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from app.contracts.base import digest_of
-from app.contracts.resources.manifests import ClassOutput
+from app.contracts.resolving.data.class_names import names_of
 from app.contracts.specs.jobs import TaskSpec
+from app.contracts.specs.supervision.metrics import CLASS_KINDS
 from workers.engine.jobs.load import JobData, digest_of_rows
 from workers.engine.losses.supervised_loss import SupervisedLoss
 from workers.engine.tasks.run_spec import RunSpec
@@ -45,7 +46,7 @@ def _pretrained_head(run_spec: RunSpec, task: Task) -> dict[str, Any]:
     """What decides whether the head starts from a pretrained model's."""
     if run_spec.architecture.pretrained is None:
         return {}
-    return {"head": [task.name, list(task.spec.classes or ()) if isinstance(task.spec, ClassOutput) else None]}
+    return {"head": [task.name, list(names_of(task.spec) or ()) if task.spec.kind in CLASS_KINDS else None]}
 
 
 def _row_weights(task: Task, rows: Tensor) -> dict[str, str]:

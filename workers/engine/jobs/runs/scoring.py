@@ -88,7 +88,7 @@ class ScoredTask:
         """The name of the loss."""
         kind = self.spec.kind
         match kind:
-            case "class" | "token_class" | "multilabel":
+            case "class" | "token_class" | "map" | "multilabel":
                 return "nll" if self.target is not None else "kl"
             case "value" | "vector":
                 return "mse" if self.target is not None else "rmse"

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from app.contracts.specs.families.convnet import Convnet
 from workers.engine.models.families.family import ConvolutionalNetwork
+from workers.engine.models.families.map_head import map_scores
 from workers.engine.models.modules import ACTIVATIONS
 
 
@@ -44,6 +45,30 @@ class ConvnetNetwork(ConvolutionalNetwork):
         layer = i - len(self.stages)
         hidden: Tensor = self.activation(self.layers[layer](self.dropout(self._vectors(h) if layer == 0 else h)))
         return hidden
+
+    def outputs(self, x: Tensor) -> dict[str, Tensor]:
+        shapes = self.architecture.map_shapes
+        if not shapes:
+            return super().outputs(x)
+        h, maps = self.begin(x), []
+        for stage in self.stages:
+            maps.append(stage(h))
+            h = self.downsample(maps[-1])
+        found: dict[str, Tensor] = {}
+        if self.output_sizes.keys() - shapes.keys():
+            for i in range(len(self.stages), self.stage_count):
+                h = self.stage(i, h)
+            features: Tensor = self.penultimate(self.end(h))
+            found = {name: self.head(name)(features) for name in self.output_sizes if name not in shapes}
+        read = [self.dropout(each) for each in maps]
+        found |= {name: map_scores(self.head(name), read, shape) for name, shape in shapes.items()}
+        return {name: found[name] for name in self.output_sizes}
+
+    def head_inputs(self, output: str) -> int:
+        maps = self.architecture.trunk().maps
+        if output not in self.architecture.map_shapes or maps is None:
+            return super().head_inputs(output)
+        return sum(shape[0] for shape in maps.shapes)
 
     def downsample(self, maps: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, C, H / 2, W / 2]."""

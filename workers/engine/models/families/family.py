@@ -25,10 +25,15 @@ class SingleTrunkNetwork(Network):
     def add_heads(self, features: int) -> None:
         """Register the heads under their public names, after the layers of the trunk."""
         self.feature_size = features
-        if len(self.output_sizes) == 1:
-            self.layers.append(nn.Linear(features, next(iter(self.output_sizes.values()))))
-        elif self.output_sizes:
-            self.heads = NamedModules({name: nn.Linear(features, n) for name, n in self.output_sizes.items()})
+        heads = {name: nn.Linear(self.head_inputs(name), size) for name, size in self.output_sizes.items()}
+        if len(heads) == 1:
+            self.layers.append(next(iter(heads.values())))
+        elif heads:
+            self.heads = NamedModules(heads)
+
+    def head_inputs(self, output: str) -> int:
+        """Number of features that the head of an output reads."""
+        return self.feature_size
 
     @abstractmethod
     def features(self, x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from tests.benchmarks.accuracy.defaults.stacked.adamw import StackedAdamW
 from tests.benchmarks.accuracy.defaults.stacked.member import Member
+from workers.engine.data.rows.columns import Column
 from workers.engine.evaluation.metrics.task_metrics import Metrics, task_metrics
 from workers.engine.models import Network
 from workers.engine.tasks.task import Task
@@ -167,7 +168,7 @@ def _rows(members: Sequence[Member], rows: Sequence[Tensor]) -> Tensor:
 
 
 def _labels(member: Member) -> list[Tensor]:
-    return [term.labels.values for term in member.terms]
+    return [term.labels.values for term in member.terms if isinstance(term.labels, Column)]
 
 
 def _validation_labels(member: Member) -> list[Tensor]:

@@ -5,6 +5,8 @@ Only Pillow's readers of the formats in FORMATS run, and an image's size is chec
 
 import io
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final, assert_never
 
 import numpy as np
@@ -29,10 +31,17 @@ def pixels(name: str, encoded: bytes, spec: ImageForm) -> NDArray[np.uint8]:
 
     Raises UserError: `unsupported_image`, `image_too_large`, `broken_image`.
     """
-    image = _opened(name, encoded)
-    try:
+    image = opened(name, encoded)
+    with decoding(name):
         ImageOps.exif_transpose(image, in_place=True)  # without it every image is copied
-        return np.asarray(_fitted(_in_mode(image, _MODES[spec.channels]), spec), dtype=np.uint8).reshape(spec.pixels)
+        return np.asarray(fitted(_in_mode(image, _MODES[spec.channels]), spec), dtype=np.uint8).reshape(spec.pixels)
+
+
+@contextmanager
+def decoding(name: str) -> Iterator[None]:
+    """Raises UserError `broken_image` for whatever Pillow's decoders raise."""
+    try:
+        yield
     except MemoryError:
         raise
     except Exception:
@@ -41,15 +50,15 @@ def pixels(name: str, encoded: bytes, spec: ImageForm) -> NDArray[np.uint8]:
         ) from None
 
 
-def _opened(name: str, encoded: bytes) -> Image.Image:
-    """An image of which nothing is decoded yet."""
+def opened(name: str, encoded: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
+    """An image of which nothing is decoded yet. Raises UserError `unsupported_image`, `image_too_large`."""
     try:
-        image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+        image = Image.open(io.BytesIO(encoded), formats=formats)
     except Exception:  # Pillow's readers raise whatever their format's parser does
         raise UserError(
             "unsupported_image",
-            f"`{name}` is no image of {', '.join(FORMATS)}: expected files of {', '.join(IMAGE_SUFFIXES)}, write it as "
-            "one of these, or leave it out",
+            f"`{name}` is no image of {', '.join(formats)}: expected files of {', '.join(_suffixes(formats))}, "
+            "write it as one of these, or leave it out",
         ) from None
     width, height = image.size
     if width * height > MOST_PIXELS:
@@ -66,6 +75,10 @@ def _opened(name: str, encoded: bytes) -> Image.Image:
     return image
 
 
+def _suffixes(formats: tuple[str, ...]) -> Sequence[str]:
+    return IMAGE_SUFFIXES if formats == FORMATS else [f".{each.lower()}" for each in formats]
+
+
 def _in_mode(image: Image.Image, mode: str) -> Image.Image:
     if image.mode in _SIXTEEN_BITS:  # which Pillow would clip to 255
         upper = np.asarray(image).astype(np.int64) >> 8
@@ -73,23 +86,27 @@ def _in_mode(image: Image.Image, mode: str) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-def _fitted(image: Image.Image, spec: ImageForm) -> Image.Image:
-    """The image in the size asked for, by an antialiased bilinear filter; bits of one of that size stay."""
+def fitted(
+    image: Image.Image, spec: ImageForm, sampling: Image.Resampling = Image.Resampling.BILINEAR, border: int = 0
+) -> Image.Image:
+    """The image in the size asked for, by an antialiased bilinear filter unless another `sampling` is given; bits of
+    one of that size stay. `border`: the number of pixels that padding adds.
+    """
     height, width = spec.size
     match spec.fit:
         case "stretch":
-            return image.resize((width, height), Image.Resampling.BILINEAR)
+            return image.resize((width, height), sampling)
         case "pad":
-            return _padded(image, width, height)
+            return _padded(image, width, height, sampling, border)
         case "crop":
-            return ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+            return ImageOps.fit(image, (width, height), sampling)
         case _:
             assert_never(spec.fit)
 
 
-def _padded(image: Image.Image, width: int, height: int) -> Image.Image:
+def _padded(image: Image.Image, width: int, height: int, sampling: Image.Resampling, border: int) -> Image.Image:
     scale = min(width / image.width, height / image.height)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-    borders = Image.new(image.mode, (width, height))
-    borders.paste(image.resize(size, Image.Resampling.BILINEAR), ((width - size[0]) // 2, (height - size[1]) // 2))
+    borders = Image.new(image.mode, (width, height), border)
+    borders.paste(image.resize(size, sampling), ((width - size[0]) // 2, (height - size[1]) // 2))
     return borders

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from app.contracts.problems import UserError
 from app.contracts.resources.facts import OutputFacts
-from app.contracts.resources.manifests import ClassOutput, ModelManifest, MultilabelOutput, OutputSpec
+from app.contracts.resources.manifests import ClassOutput, MapOutput, ModelManifest, MultilabelOutput, OutputSpec
 from workers.engine.data.quality.meaning import check_meaning
 from workers.engine.data.quality.one_score import two_scores
 from workers.engine.jobs.inspection.family_models import check_output
@@ -63,6 +63,8 @@ def matched(manifest: ModelManifest, outputs: Arrays) -> tuple[dict[str, str], t
 
 def _ending(spec: OutputSpec) -> str:
     """Of the name that an export of this service gives to such an output."""
+    if isinstance(spec, MapOutput):
+        return ".logits"
     return f".{spec.output}" if isinstance(spec, ClassOutput | MultilabelOutput) else f".{spec.kind}"
 
 
@@ -107,7 +109,20 @@ def _output(manifest: ModelManifest, name: str, values: NDArray[np.generic], row
             f"[{rows}, size]: {hint}",
         )
     spec, size = manifest.outputs[name], prod(values.shape[1:])
+    if isinstance(spec, MapOutput):
+        return check_output(name, spec, _classes_of_map(name, spec, values.shape))
     return check_output(name, spec, two_scores(spec, torch.zeros(1, size)).shape[1])
+
+
+def _classes_of_map(name: str, spec: MapOutput, shape: tuple[int, ...]) -> int:
+    if len(shape) != 4 or shape[2:] != spec.shape:
+        raise UserError(
+            "wrong_output",
+            f"`{name}` has shape {list(shape)}, expected scores of the classes of each pixel, [rows, classes, "
+            f"{spec.shape[0]}, {spec.shape[1]}] by its `shape`: correct `shape`, or export the graph with the classes "
+            "second",
+        )
+    return shape[1]
 
 
 def check_numbers(manifest: ModelManifest, samples: Iterable[tuple[RowKind, Mapping[str, Tensor]]]) -> RowKind | None:

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from app.contracts.problems import UserError, listed
-from app.contracts.resources.manifests import ClassOutput, ModelManifest, OutputSpec, TokenClassOutput
+from app.contracts.resources.manifests import ClassOutput, MapOutput, ModelManifest, OutputSpec, TokenClassOutput
 from app.contracts.specs.families.huggingface_configs import TEXT_TYPES
 from app.contracts.specs.families.library import HuggingFace
 from workers.engine.jobs.inspection.huggingface.configurations import check_problem, check_type, class_names
@@ -60,6 +60,12 @@ def convert_folder(path: Path, target: Path, manifest: ModelManifest) -> Convert
 def _convert(folder: Folder, scratch: Path, target: Path, manifest: ModelManifest) -> ConvertedFolder:
     config = folder.document("config.json")
     (output,) = manifest.outputs
+    if isinstance(manifest.outputs[output], MapOutput):
+        raise UserError(
+            "wrong_output",
+            f"`{output}` is of kind map, which is not read of folders of transformers: export the network to ONNX, "
+            "with its scores brought to the size of the map, [rows, classes, height, width], and upload that",
+        )
     sentences = encoder_of(folder, config, manifest, scratch)
     if sentences is None:
         check_problem(config, manifest.outputs[output])

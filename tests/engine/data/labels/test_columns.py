@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from app.contracts.resources.manifests import TargetSpec
 from tests.engine.jobs.inspection.uploads import read, refused
 from workers.engine.data.dataset import TargetColumn
-from workers.engine.data.labels import class_column, number_column
+from workers.engine.data.labels.columns import class_column, number_column
 
 TARGET: TypeAdapter[TargetSpec] = TypeAdapter(TargetSpec)
 Array = NDArray[Any]
