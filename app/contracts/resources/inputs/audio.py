@@ -47,9 +47,9 @@ class AudioForm(Contract):
         default=16_000, ge=4_000, le=48_000, description="Sampling rate in Hz to which every sound is resampled."
     )
     features: LogMel | Literal["samples"] = Field(
-        default=LogMel(),
-        description="The features of a sound, or `samples`: the samples as they are, a series of one channel, as "
-        "ONNX graphs for sounds take them.",
+        default_factory=LogMel,
+        description="The features of a sound, log-mels by default, or `samples`: the samples as they are, a series of one "
+        "channel, as ONNX graphs for sounds take them.",
     )
 
     @property
