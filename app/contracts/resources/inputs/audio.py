@@ -48,8 +48,8 @@ class AudioForm(Contract):
     )
     features: LogMel | Literal["samples"] = Field(
         default_factory=LogMel,
-        description="The features of a sound, log-mels by default, or `samples`: the samples as they are, a series of one "
-        "channel, as ONNX graphs for sounds take them.",
+        description="The features of a sound, log-mels by default, or `samples`: the samples as they are, a series of "
+        "one channel, as ONNX graphs for sounds take them.",
     )
 
     @property
