@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +166,30 @@ def test_a_zip_that_claims_too_much_is_not_unpacked(tmp_path: Path) -> None:
         for i in range(201):
             archive.writestr(f"m/{i}", b"")
         archive.writestr("m/config.json", "{}")
+    assert refusal(path) == "unreadable"
+
+
+def before_its_begin(content: bytearray) -> None:
+    """The central directory is said to be a thousand bytes further on: the first file begins before the archive."""
+    place = content.rindex(b"PK\5\6") + 16
+    (offset,) = struct.unpack_from("<L", content, place)
+    struct.pack_into("<L", content, place, offset + 1000)
+
+
+def name_of_no_text(content: bytearray) -> None:
+    """The name is said to be UTF-8, and is none where the file begins."""
+    struct.pack_into("<H", content, 6, 0x800)
+    content[30] = 0xFF
+
+
+@pytest.mark.parametrize("damage", [before_its_begin, name_of_no_text])
+def test_a_zip_whose_files_do_not_begin_as_its_directory_says_is_refused(
+    damage: Callable[[bytearray], None], tmp_path: Path
+) -> None:
+    path = packed(saved(network("vit"), tmp_path / "model"), tmp_path / "m.zip")
+    content = bytearray(path.read_bytes())
+    damage(content)
+    path.write_bytes(content)
     assert refusal(path) == "unreadable"
 
 

@@ -8,7 +8,6 @@ within its storage, so that a small file cannot declare a large tensor.
 
 import pickle
 import re
-import struct
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from app.contracts.problems import UserError
+from workers.engine.data.formats.common import ZIP_DAMAGES
 from workers.engine.jobs.inspection.checkpoint import Fits, Notes, state_dict_of
 from workers.engine.jobs.inspection.unread import ADVICE, Form, carries, other_form, stand_ins
 from workers.engine.models.ignored import check_ignored, ignored, ignored_notes
@@ -42,7 +42,7 @@ def _check_archive(path: Path) -> None:
             )
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, EOFError, struct.error):
+    except ZIP_DAMAGES:
         raise UserError("unreadable", f"the archive is damaged: {ADVICE}") from None
     if len(members) > MAX_MEMBERS:
         raise UserError("unreadable", f"{len(members)} members in the archive, {MAX_MEMBERS} at most: {ADVICE}")

@@ -4,13 +4,13 @@ Locations must be bare names of members of the zip: nothing outside the archive 
 """
 
 import zipfile
-import zlib
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
 
 from app.contracts.problems import UserError
+from workers.engine.data.formats.common import ZIP_DAMAGES
 from workers.engine.jobs.inspection.graphs.errors import refuse
 from workers.engine.jobs.inspection.graphs.walk import graphs_of, tensors_of
 
@@ -37,9 +37,7 @@ def merged(path: Path) -> onnx.ModelProto:
     try:
         with zipfile.ZipFile(path) as archive:
             return _merged(archive, path.stat().st_size)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, ValueError, RuntimeError) as error:
-        if isinstance(error, MemoryError):
-            raise
+    except (*ZIP_DAMAGES, RuntimeError):
         raise refuse("the zip archive is damaged, encrypted, or compressed in an unknown way: pack it again") from None
 
 

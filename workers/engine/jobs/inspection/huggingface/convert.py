@@ -4,7 +4,6 @@ tokenizer.
 
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from app.contracts.resources.manifests import ClassOutput, MapOutput, ModelManif
 from app.contracts.specs.families.huggingface_configs import TEXT_TYPES
 from app.contracts.specs.families.library import HuggingFace
 from workers.engine.jobs.inspection.huggingface.configurations import check_problem, check_type, class_names
-from workers.engine.jobs.inspection.huggingface.folder import Folder, unreadable
+from workers.engine.jobs.inspection.huggingface.folder import Folder, reading, unreadable
 from workers.engine.jobs.inspection.huggingface.images import read_images
 from workers.engine.jobs.inspection.huggingface.sentences import SentenceModules, encoder_of
 from workers.engine.jobs.inspection.huggingface.texts import read_texts
@@ -50,11 +49,10 @@ def convert_folder(path: Path, target: Path, manifest: ModelManifest) -> Convert
     Raises UserError `unreadable`, `unsupported_config`, `missing_parameters`, `unexpected_parameters`, `wrong_shape`,
     `not_finite`, `wrong_output`, `unusable_tokenizer`, `library_missing`.
     """
-    try:
-        with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-            return _convert(Folder.of(archive, path.stat().st_size), Path(scratch), target, manifest)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
-        raise unreadable("the zip archive is damaged, encrypted, or compressed in an unknown way") from None
+    with reading():
+        archive = zipfile.ZipFile(path)
+    with archive, tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        return _convert(Folder.of(archive, path.stat().st_size), Path(scratch), target, manifest)
 
 
 def _convert(folder: Folder, scratch: Path, target: Path, manifest: ModelManifest) -> ConvertedFolder:

@@ -2,16 +2,18 @@
 
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from app.contracts.problems import UserError, listed
+from workers.engine.data.formats.common import ZIP_DAMAGES
 from workers.engine.models.safetensors_header import read_header
 
 MAX_BYTES = 8 << 30
@@ -76,7 +78,8 @@ class Folder:
             return None
         if entry.file_size > most:
             raise unreadable(f"`{name}` has {entry.file_size} bytes, {most} at most")
-        return self.archive.read(entry)
+        with reading():
+            return self.archive.read(entry)
 
     def document(self, name: str) -> dict[str, Any]:
         """A JSON object; empty where there is no such file."""
@@ -110,14 +113,32 @@ class Folder:
             pickles = [each for each in self.members if each.endswith(_PICKLES)]
             instead = f" ({listed(pickles)} can carry code)" if pickles else ""
             raise unreadable(f"expected `{name[:100]}` beside `config.json`{instead}: save as safetensors")
-        with self.archive.open(entry) as source, copy.open("wb") as target:
-            while chunk := source.read(1 << 20):
+        with reading():
+            source = self.archive.open(entry)
+        with source, copy.open("wb") as target:
+            while chunk := _read(source):
                 target.write(chunk)
         read_header(copy)
         try:
             return {key: value.clone() for key, value in load_file(copy).items()}
         except SafetensorError as error:
             raise unreadable(f"`{name}` is no sound safetensors file: {error}") from None
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Raises UserError `unreadable` for whatever zipfile raises, in which nothing else may be done: a disk that is full
+    is no damage of the archive.
+    """
+    try:
+        yield
+    except ZIP_DAMAGES:
+        raise unreadable("the zip archive is damaged, encrypted, or compressed in an unknown way") from None
+
+
+def _read(source: IO[bytes]) -> bytes:
+    with reading():
+        return source.read(1 << 20)
 
 
 def unreadable(detail: str) -> UserError:
