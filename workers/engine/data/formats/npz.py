@@ -2,6 +2,7 @@
 
 import io
 import struct
+import sys
 import zipfile
 from collections.abc import Set
 from math import prod
@@ -138,7 +139,14 @@ def _npy(archive: zipfile.ZipFile, member: str, size: int) -> Array:
     rows = flat.reshape(shape, order="F" if fortran else "C")
     if dtype.kind == "S":
         return np.char.decode(rows, "utf-8")
+    if dtype.kind == "U" and not _is_text(flat):
+        raise unreadable(f"`{member}` has numbers that are no characters: {_WAY_OUT}")
     return rows
+
+
+def _is_text(flat: Array) -> bool:
+    """Whether the numbers of text [n] are those of characters, which numpy does not check."""
+    return not bool((flat.view(np.dtype(np.uint32).newbyteorder(flat.dtype.byteorder)) > sys.maxunicode).any())
 
 
 def _mapped(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, file: IO[bytes], shape: tuple[int, ...]) -> Array:
