@@ -20,6 +20,7 @@ import torch
 from app.contracts.resources.facts import DatasetFacts, ModelFacts
 from app.contracts.resources.inputs.arrays import ArrayInput
 from app.contracts.resources.inputs.images import ImageInput
+from app.contracts.resources.inputs.maps import MapTarget
 from app.contracts.resources.inputs.texts import TextInput
 from app.contracts.resources.manifests import ClassTarget, DatasetManifest, ModelManifest
 from app.contracts.wire.orders import InspectionOutcome, Order
@@ -68,7 +69,7 @@ def _dataset(path: Path, manifest: DatasetManifest, facts: DatasetFacts, tokeniz
         _require(tuple(rows.shape) == (facts.rows, *facts.inputs[name].shape), f"another shape of `{name}`")
         _require(bool(torch.isfinite(rows.double()).all()), f"`{name}` has numbers that are not finite")
     for name, target in found.targets.items():
-        if target.kind == "class":
+        if target.kind in ("class", "map"):
             _require(int(target.values.min()) >= -1 and int(target.values.max()) < target.size, f"labels of `{name}`")
     if manifest.format == "images":
         _images(dict(_members(path)), manifest, found)
@@ -102,7 +103,8 @@ def _read(path: Path, manifest: DatasetManifest) -> Columns:
 
 def _wanted(manifest: DatasetManifest) -> set[str]:
     named = [spec.columns or (name,) for name, spec in manifest.inputs.items()]
-    labels = [spec.column or name for name, spec in manifest.targets.items() if isinstance(spec, ClassTarget)]
+    kinds = (ClassTarget, MapTarget)
+    labels = [spec.column or name for name, spec in manifest.targets.items() if isinstance(spec, kinds)]
     return {*(column for columns in named for column in columns), *labels}
 
 
@@ -166,6 +168,27 @@ def _columns_alike(columns: Columns, manifest: DatasetManifest, found: Dataset) 
         if isinstance(target, ClassTarget) and isinstance(target.classes, int):
             labels = np.nan_to_num(_numbers(columns[target.column or name]), nan=-1.0)
             _require(np.array_equal(labels.ravel(), found.targets[name].values.numpy()), f"the labels of `{name}`")
+        elif isinstance(target, MapTarget):
+            _maps_alike(name, target, columns[target.column or name], found)
+
+
+def _maps_alike(name: str, target: MapTarget, values: Any, found: Dataset) -> None:
+    """Arrays of numbers, or PNG files of the size of their images; -1 where a pixel has no label."""
+    if not isinstance(values, np.ndarray):
+        values = np.stack([_mask(each, found.targets[name].shape) for each in values])
+    labels = values.reshape(found.rows, -1).astype(np.int64)
+    without = (labels == -100) | (labels == -1) | (labels == (-1 if target.ignore is None else target.ignore))
+    same = np.array_equal(np.where(without, -1, labels), found.targets[name].values.numpy())
+    _require(same, f"the map `{name}`")
+
+
+def _mask(content: Any, shape: tuple[int, int] | None) -> Any:
+    from PIL import Image
+
+    assert shape is not None
+    if content is None:
+        return np.full(shape, -1)
+    return np.asarray(Image.open(io.BytesIO(content["bytes"] if isinstance(content, dict) else content))).astype(int)
 
 
 def _texts_alike(columns: Columns, manifest: DatasetManifest, found: Dataset, tokenizers: list[Path]) -> None:

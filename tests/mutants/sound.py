@@ -21,7 +21,7 @@ from app.contracts.resources.manifests import ModelManifest
 from tests.engine.data.formats.images.archives import encoded, noise, tarred
 from tests.engine.data.formats.sounds.recordings import encoded as encoded_sound
 from tests.engine.data.formats.sounds.recordings import tone
-from tests.engine.models.library import folders, text_folders
+from tests.engine.models.library import encoders, folders, text_folders
 from tests.engine.models.library.networks import architecture
 from tests.mutants.zips import as_zip
 from workers.engine.export.safetensors import export_safetensors
@@ -35,6 +35,7 @@ Structure = Literal["zip", "tar", "safetensors", "onnx", "text", "parquet"]
 Json = dict[str, Any]
 OUTPUT: Json = {"y": 3}
 LABEL: Json = {"label": {"kind": "class", "classes": 3}}
+MAP: Json = {"map": {"kind": "map", "classes": 3}}
 ARRAY: Json = {"x": {"kind": "array", "columns": ["a", "b"]}}
 IMAGE: Json = {"image": {"kind": "image", "size": [6, 8]}}
 TEXT: Json = {"text": {"kind": "text", "tokenizer": {"size": 300}, "length": 32}}
@@ -62,7 +63,7 @@ class Sound:
 
 
 def _dataset(kind: str, inputs: Json = ARRAY, **fields: Any) -> Json:
-    return {"name": kind, "format": kind, "inputs": inputs, "targets": LABEL, **fields}
+    return {"name": kind, "format": kind, "inputs": inputs, "targets": LABEL} | fields
 
 
 def _pictures() -> dict[str, bytes]:
@@ -113,6 +114,18 @@ def _image_parquet() -> bytes:
     return _written(lambda path: pyarrow.parquet.write_table(table, path))
 
 
+def _maps() -> tuple[bytes, bytes]:
+    """Npz with maps beside images, and parquet with masks."""
+    draw = np.random.default_rng(0)
+    images = draw.integers(0, 256, (12, 3, 6, 8), np.uint8)
+    maps = draw.integers(0, 3, (12, 6, 8), np.uint8)
+    file = io.BytesIO()
+    np.savez(file, image=images, map=maps)
+    pixels = [encoded(image.transpose(1, 2, 0), "PNG") for image in images]
+    table = pa.table({"image": pixels, "map": [encoded(each, "PNG") for each in maps]})
+    return file.getvalue(), _written(lambda path: pyarrow.parquet.write_table(table, path))
+
+
 def _texts(kind: Literal["csv", "jsonl", "parquet"]) -> bytes:
     texts = [f"the {word} river, number {i}" for i, word in enumerate(["cold", "wide", "old"] * (ROWS // 3))]
     labels = [i % 3 for i in range(ROWS)]
@@ -141,6 +154,7 @@ def _datasets() -> list[Sound]:
     with_table = {**_pictures(), "metadata.csv": f"file_name,label\n{table}".encode()}
     images = _dataset("images", IMAGE)
     parquet = _written(lambda path: pyarrow.parquet.write_table(pa.table(_columns()), path))
+    maps, masks = _maps()
     return [
         Sound("image zip", "images, zip", "zip", as_zip([*_pictures().items()], zipfile.ZIP_STORED), images),
         Sound("image zip, table", "images, zip", "zip", as_zip([*with_table.items()], zipfile.ZIP_DEFLATED), images),
@@ -155,6 +169,8 @@ def _datasets() -> list[Sound]:
         Sound("jsonl of texts", "jsonl, texts", "text", _texts("jsonl"), _dataset("jsonl", TEXT)),
         Sound("csv of texts", "csv, texts", "text", _texts("csv"), _dataset("csv", TEXT)),
         Sound("parquet of texts", "parquet, texts", "parquet", _texts("parquet"), _dataset("parquet", TEXT)),
+        Sound("npz of maps", "npz, maps", "zip", maps, _dataset("npz", {"image": {"kind": "array"}}, targets=MAP)),
+        Sound("parquet of masks", "parquet, masks", "parquet", masks, _dataset("parquet", IMAGE, targets=MAP)),
         Sound("sound zip", "sounds, zip", "zip", _sounds(), _dataset("sounds", AUDIO)),
         Sound("jsonl.gz", "jsonl", "text", _text("jsonl"), _dataset("jsonl"), packed=True),
     ]
@@ -226,8 +242,14 @@ def _folder_of_images() -> bytes:
         return _zipped_folder(folders.saved(folders.network("vit", 32, ("a", "b", "c")), Path(folder) / "model"))
 
 
+def _folder_of_sentences() -> bytes:
+    with TemporaryDirectory() as folder:
+        return _zipped_folder(encoders.sentence_folder(encoders.encoder("bert"), Path(folder) / "model"))
+
+
 def _zipped_folder(folder: Path) -> bytes:
-    return as_zip([(path.name, path.read_bytes()) for path in sorted(folder.iterdir())], zipfile.ZIP_DEFLATED)
+    files = [(str(path.relative_to(folder)), path.read_bytes()) for path in sorted(folder.rglob("*")) if path.is_file()]
+    return as_zip(files, zipfile.ZIP_DEFLATED)
 
 
 def _models() -> list[Sound]:
@@ -248,6 +270,11 @@ def _models() -> list[Sound]:
     for name, archive in (("texts", _folder_of_texts()), ("images", _folder_of_images())):
         row = f"huggingface, {name}"
         found.append(Sound(f"folder of {name}", row, "zip", archive, folder, is_model=True, by_library=True))
+    sentences = {**folder, "outputs": {"y": {"kind": "vector"}}}
+    content = _folder_of_sentences()
+    found.append(
+        Sound("folder of sentences", "huggingface, sentences", "zip", content, sentences, True, by_library=True)
+    )
     graph: bytes = onnx_model().SerializeToString(deterministic=True)
     found.append(Sound("onnx", "onnx", "onnx", graph, model_manifest("onnx", None), is_model=True))
     return found
