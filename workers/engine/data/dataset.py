@@ -129,6 +129,8 @@ class Dataset:
     """Of inputs of texts, the files of those that were trained when they were read."""
     mapped: frozenset[str] = frozenset()
     """The inputs whose rows are mapped from a file: they need not fit in memory, and must not be written to."""
+    files: Mapping[str, int] = field(default_factory=dict)
+    """Rows of each file by name, in their order, where there are several; empty for joined datasets."""
 
     @cached_property
     def raw(self) -> Tensor:

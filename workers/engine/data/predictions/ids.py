@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,7 +86,7 @@ def _ids(where: str, column: str, values: Array, kind: DatasetFormat) -> list[st
 def _ids_of_dataset(column: str, dataset: DatasetInput) -> list[str | None]:
     manifest = dataset.manifest
     try:
-        file = read_columns(Path(dataset.path), manifest.format, {column}, {column}, manifest.csv)
+        file = read_columns(dataset.parts, manifest.format, {column}, {column}, manifest.csv)
     except MissingColumns as error:
         raise UserError(
             "missing_column",

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Set
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
@@ -54,7 +53,7 @@ def read_predictions(
     manifest = predictions.manifest
     names = {manifest.id}.union(*(_columns(name, output) for name, output in manifest.outputs.items()))
     texts = {manifest.id}.union(*(_text_columns(output) for output in manifest.outputs.values()))
-    file = read_columns(Path(predictions.path), manifest.file_format, names, texts, manifest.csv)
+    file = read_columns(predictions.parts, manifest.file_format, names, texts, manifest.csv)
     places = torch.from_numpy(matched_rows(manifest, file.arrays[manifest.id], dataset, rows))
     targets = dataset.facts.targets if dataset.facts is not None else {}
     columns = {}
