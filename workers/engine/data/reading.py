@@ -346,6 +346,7 @@ def _tensor(name: str, columns: tuple[str, ...], raw: Array, exact: bool) -> Ten
             "not_finite",
             f"input `{name}`: {place_name(columns, place)} is missing, NaN or infinite (as float32) at row {row} "
             f"({int((~finite).sum())} such rows in all): {way_out}",
+            row,
         )
     return torch.from_numpy(numbers)
 

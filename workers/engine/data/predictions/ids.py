@@ -32,6 +32,7 @@ def matched_rows(manifest: PredictionsManifest, values: Array, dataset: DatasetI
             "bad_id",
             f"expected an id in every row, but `{manifest.id}` has none at row {missing[0]} ({len(missing)} such rows "
             "in all): fill it in, or leave these rows out",
+            missing[0],
         )
     _check_once("the file", manifest.id, ids)
     if manifest.row_numbers:
