@@ -20,8 +20,7 @@ from app.http.multipart import UploadParser, boundary_of
 from app.http.services import Services
 from app.http.strict_json import MOST_BYTES
 from app.resources.formats import HEAD_BYTES, refuse_head
-from app.storage.errors import TooLarge as StoredTooLarge
-from app.storage.staging import Staged, StagedFile, Staging
+from app.storage.staging import SizeLimit, Staged, StagedFile, Staging
 
 
 class Manifest(Protocol):
@@ -91,10 +90,9 @@ class _Files:
     """The files of an upload, opened as they arrive, of at most `limit` bytes together."""
 
     def __init__(self, stack: AsyncExitStack, staging: Staging, limit: int) -> None:
-        self._stack, self._staging, self._limit = stack, staging, limit
+        self._stack, self._staging, self._limit = stack, staging, SizeLimit(limit)
         self._open: list[StagedFile] = []
         self._heads: list[bytearray] = []
-        self._bytes = 0
 
     async def write(self, number: int, piece: bytes, declared: str | None) -> None:
         """Append to a file, which is refused by its first bytes if possible, instead of reading all of it."""
@@ -103,9 +101,6 @@ class _Files:
         if len(head) < HEAD_BYTES:
             head += piece[: HEAD_BYTES - len(head)]
             refuse_head(bytes(head), declared)
-        self._bytes += len(piece)
-        if self._bytes > self._limit:
-            raise StoredTooLarge(self._limit)
         await self._open[number].write(piece)
 
     async def finish(self, count: int) -> list[Staged]:
@@ -115,7 +110,7 @@ class _Files:
 
     async def _open_up_to(self, count: int) -> None:
         while len(self._open) < count:
-            self._open.append(await self._stack.enter_async_context(self._staging.open()))
+            self._open.append(await self._stack.enter_async_context(self._staging.open(self._limit)))
             self._heads.append(bytearray())
 
 
