@@ -45,6 +45,9 @@ Licence = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterV
 Column = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(printable)]
 """A column of a table or a key of an npz archive."""
 
+FileName = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(printable)]
+"""The name of an uploaded file, without folders."""
+
 ClassName = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(printable)]
 
 ParameterPrefix = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.\-]{1,200}$")]

@@ -48,15 +48,22 @@ class Rejection(Answer):
 
 
 class UserError(Exception):
-    """The user's input is invalid; a retry would fail in the same way.
+    """The user's input is invalid; a retry would fail in the same way. `row`: the row of a dataset that the message
+    names, counted over all of its files.
 
     The engine raises it, the child turns it into exit status 42 and a `JobError` of class `user`.
     """
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, row: int | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.row = row
+
+    def rename(self, message: str) -> None:
+        """Replace the message by one that says more."""
+        self.message = message
+        self.args = (message,)
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:

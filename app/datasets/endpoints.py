@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.access.authentication import GUARDED, KnownCaller
 from app.contracts.resources.predictions import UploadedFormat
+from app.contracts.resources.splits import MOST_FILES
 from app.contracts.states import ModelState
 from app.datasets.service import DATASETS
 from app.http.answers import changes_name, json_answer, json_body, json_content, problems, upload_body
@@ -26,7 +27,7 @@ Format = Annotated[UploadedFormat | None, Query(alias="format", description="Onl
 @router.post(
     "",
     status_code=201,
-    openapi_extra=upload_body("DatasetManifest", "PredictionsManifest"),
+    openapi_extra=upload_body("DatasetManifest", "PredictionsManifest", most_files=MOST_FILES),
     responses={
         201: json_content("Dataset", "The dataset, whose inspection is queued."),
         **problems(400, 408, 409, 413, 415, 422, 507),
@@ -35,8 +36,8 @@ Format = Annotated[UploadedFormat | None, Query(alias="format", description="Onl
 async def create_dataset(
     request: Request, caller: KnownCaller, services: TheServices, idempotency_key: IdempotencyKey = None
 ) -> Response:
-    """Upload a dataset, or predictions for one: a manifest and one file, in either order. The file is then inspected:
-    wait for `ready`.
+    """Upload a dataset, or predictions for one: a manifest and its files, in any order. They are then inspected: wait
+    for `ready`.
     """
     return await requests.upload(DATASETS, services, caller, request, idempotency_key)
 

@@ -40,6 +40,10 @@ class Dataset(Answer):
     files: tuple[FileRef, ...] = Field(description="Stored files of the dataset.")
     rows: int | None = Field(description="Number of rows; null until the inspection has counted them.")
     splits: dict[SplitName, int] = Field(description="Number of rows in each split; empty until known.")
+    file_rows: dict[str, int] = Field(
+        default_factory=dict,
+        description="Rows of each file by its name, in their order, where there are several; empty until known.",
+    )
     csv: CsvOptions | None = Field(description="How a csv is written, as in the manifest; else null.")
     of: str | None = Field(
         default=None, description="Of predictions: the dataset whose rows they are for; `splits` count those with any."
@@ -103,6 +107,7 @@ def dataset_view(row: DatasetRow) -> Dataset:
         "files": files,
         "rows": facts.get("rows"),
         "splits": facts.get("splits") or {},
+        "file_rows": facts.get("files") or {},
         "csv": manifest.get("csv"),
         "of": manifest.get("of"),
         "outputs": manifest.get("outputs") or {},

@@ -56,15 +56,24 @@ def changes_name(manifest: str) -> str:
     return f"{manifest}Changes"
 
 
-def upload_body(*manifests: str) -> dict[str, Any]:
-    """`openapi_extra` of an operation that takes a manifest of one of these schemas, and a file."""
+def upload_body(*manifests: str, most_files: int = 1) -> dict[str, Any]:
+    """`openapi_extra` of an operation that takes a manifest of one of these schemas, and one or several files."""
+    file = {"type": "string", "format": "binary", "description": "The file itself, of any content type."}
+    files = {
+        "type": "array",
+        "items": file,
+        "minItems": 1,
+        "maxItems": most_files,
+        "description": "The file, or several of one format as parts of this name. Their rows follow each other in the "
+        "order of the files' names (by characters: pad numbers with zeros).",
+    }
     parts = {
         "manifest": {
             **_one_of(manifests),
             "description": "What the file contains, as JSON of at most 1 MiB.",
             "examples": [example for manifest in manifests for example in EXAMPLES[manifest].values()],
         },
-        "file": {"type": "string", "format": "binary", "description": "The file itself, of any content type."},
+        "file": file if most_files == 1 else files,
     }
     schema = {"type": "object", "required": ["manifest", "file"], "properties": parts}
     encoding = {"manifest": {"contentType": "application/json"}}

@@ -1,6 +1,6 @@
-"""A push parser for uploads: one part `manifest`, one part `file`, in either order.
+"""A push parser for uploads: one part `manifest`, one or several parts `file`, in any order.
 
-It receives the chunks of a request and never holds more of the file than one chunk. Built on python-multipart's
+It receives the chunks of a request and never holds more of the files than one chunk. Built on python-multipart's
 `MultipartParser`, which keeps the state.
 """
 
@@ -48,17 +48,18 @@ class _Part:
 
 
 class UploadParser:
-    """Call `write` with each chunk, `taken` for the file's bytes in it, and `finish` at the end.
+    """Call `write` with each chunk, `taken` for the files' bytes in it, and `finish` at the end.
 
-    `manifest` is None until its part has ended, so that it can be checked while the file is still being received.
+    `manifest` is None until its part has ended, so that it can be checked while files are still being received.
+    `file_names`: those of the files that have begun, in their order; at most `most_files`.
     """
 
-    def __init__(self, boundary: bytes) -> None:
+    def __init__(self, boundary: bytes, most_files: int = 1) -> None:
         self.manifest: bytes | None = None
-        self.file_name = ""
-        self.file_ended = False
+        self.file_names: list[str] = []
+        self._most_files = most_files
         self._manifest = bytearray()
-        self._pending: list[bytes] = []
+        self._pending: list[tuple[int, bytes]] = []
         self._seen: set[str] = set()
         self._part = _Part()
         self._header = (bytearray(), bytearray())
@@ -86,8 +87,8 @@ class UploadParser:
         except FormParserError:
             raise BadRequest("bad_multipart", "the body is not valid multipart/form-data: curl -F writes it") from None
 
-    def taken(self) -> list[bytes]:
-        """The file's bytes since the last call."""
+    def taken(self) -> list[tuple[int, bytes]]:
+        """(the number of a file, bytes of it) since the last call."""
         pending, self._pending = self._pending, []
         return pending
 
@@ -122,16 +123,26 @@ class UploadParser:
             raise BadRequest(
                 "unexpected_part", "expected only the parts `manifest` and `file`, found another: leave it out"
             )
-        if name in self._seen:
+        if name == "manifest" and name in self._seen:
             raise BadRequest("doubled_part", f"the part `{name}` occurs twice: send it once")
         self._seen.add(name)
         self._part.name = name
         if name == "file":
-            self.file_name = _plain(options.get(b"filename", b""))
+            self._begin_file(_plain(options.get(b"filename", b"")))
+
+    def _begin_file(self, name: str) -> None:
+        if len(self.file_names) == self._most_files:
+            if self._most_files == 1:
+                raise BadRequest("doubled_part", "the part `file` occurs twice: send it once, a model is one file")
+            detail = (
+                f"expected at most {self._most_files} parts `file`, found more: join files, or send several datasets"
+            )
+            raise BadRequest("too_many_files", detail)
+        self.file_names.append(name)
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         if self._part.name == "file":
-            self._pending.append(data[start:end])
+            self._pending.append((len(self.file_names) - 1, data[start:end]))
             return
         self._manifest += data[start:end]
         if len(self._manifest) > MOST_BYTES:
@@ -140,8 +151,6 @@ class UploadParser:
     def _on_part_end(self) -> None:
         if self._part.name == "manifest":
             self.manifest = bytes(self._manifest)
-        else:
-            self.file_ended = True
 
     def _on_end(self) -> None:
         self._ended = True

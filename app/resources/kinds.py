@@ -41,6 +41,9 @@ class ResourceKind(Generic[R, M, V]):
     """Formats whose manifests name that of the file in `file_format`, each with those that it may have."""
     check_manifest: Callable[[M], Sequence[Problem]] = lambda manifest: ()
     """Problems of a manifest that is sent; stored ones, of an older version too, are read without it."""
+    most_files: int = 1
+    with_files: Callable[[M, Sequence[str]], M] = lambda manifest, names: manifest
+    """The manifest for files of these names, in their order. Raises Invalid where it does not go with them."""
 
     @property
     def path(self) -> str:

@@ -1,5 +1,7 @@
 """POST and PATCH of models and datasets: from the HTTP request to the service, and to the response."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from fastapi import Request, Response
@@ -14,32 +16,48 @@ from app.http.services import Caller, Services
 from app.queue.idempotency import Answer as FirstAnswer
 from app.resources import service
 from app.resources.kinds import M, R, ResourceKind, V
-from app.resources.uploads import receive
+from app.resources.uploads import Received, ReceivedFile, receive
 
 
 async def upload(
     kind: ResourceKind[R, M, V], services: Services, caller: Caller, request: Request, key: str | None
 ) -> Response:
-    """Receive the upload, publish its blob, then commit the row together with the Idempotency-Key.
+    """Receive the upload, publish its blobs, then commit the row together with the Idempotency-Key.
 
-    Once this returns, the file is durable, the row is committed and the inspection is queued.
+    Once this returns, the files are durable, the row is committed and the inspection is queued.
     """
     async with (
         held(services, caller, key) as hold,
-        receive(services, request, kind.read_manifest, kind.check_file) as received,
+        receive(services, request, kind.read_manifest, kind.check_file, kind.most_files) as sent,
     ):
-        content = [canonical_json(received.manifest), received.staged.sha256]
+        received: Received[M] = _for_its_files(kind, sent)
+        content = [canonical_json(received.manifest), *_content(received.files)]
         fingerprint = fingerprint_of(f"POST {kind.path}", content)
         first = hold.answered(fingerprint)
         if first is not None:
             return replay(first)
-        await services.blobs.publish(received.staged.path, received.staged.sha256)
+        for each in received.files:
+            await services.blobs.publish(each.staged.path, each.staged.sha256)
         async with services.database.write() as session:
             row = await service.create(kind, services, caller, session, received)
             view, location = kind.view(row), f"{kind.path}/{row.id}"
             answer = FirstAnswer(201, view.model_dump_json(by_alias=True), location)
             await hold.remember(session, fingerprint, answer)
     return json_answer(view, 201, {"Location": location})
+
+
+def _for_its_files(kind: ResourceKind[R, M, V], received: Received[M]) -> Received[M]:
+    """The same upload, in which every file has a name that the manifest goes with. Raises Invalid."""
+    default = f"{kind.noun}.{received.manifest.format}"
+    files = tuple(replace(each, name=each.name or default) for each in received.files)
+    return Received(kind.with_files(received.manifest, [each.name for each in files]), files)
+
+
+def _content(files: Sequence[ReceivedFile]) -> list[str]:
+    """What tells the files of one upload from those of another: of a single file its bytes alone."""
+    if len(files) == 1:
+        return [files[0].staged.sha256]
+    return [text for each in files for text in (each.name, each.staged.sha256)]
 
 
 async def update(kind: ResourceKind[R, M, V], services: Services, caller: Caller, request: Request, identity: str) -> V:

@@ -26,20 +26,22 @@ from app.resources.uploads import Received
 async def create(
     kind: ResourceKind[R, M, V], services: Services, caller: Caller, session: AsyncSession, received: Received[M]
 ) -> R:
-    """Insert the row of an upload whose blob is published, and queue its inspection."""
-    manifest, staged = received.manifest, received.staged
-    await mark_stored(session, [staged.sha256])
+    """Insert the row of an upload whose blobs are published, and queue its inspection."""
+    manifest = received.manifest
+    await mark_stored(session, [each.staged.sha256 for each in received.files])
     row = kind.new_row(manifest)
     row.id = new_id(kind.prefix)
     row.project_id = caller.project_id
     row.files = [
         FileRow(
             project_id=caller.project_id,
-            name=received.file_name or f"{kind.noun}.{manifest.format}",
+            position=position,
+            name=each.name,
             role=kind.role(manifest),
-            bytes=staged.bytes,
-            sha256=staged.sha256,
+            bytes=each.staged.bytes,
+            sha256=each.staged.sha256,
         )
+        for position, each in enumerate(received.files)
     ]
     await repository.add(session, row)
     await _queue_inspection(kind, services, caller, session, row.id, manifest)
@@ -110,22 +112,24 @@ async def update(
     """
     async with services.database.write() as session:
         row = _existing(kind, await repository.find(session, kind.row, caller.project_id, identity, lock=True))
-        file = _rejected_file(kind, services, row)
+        files = _rejected_files(kind, services, row)
         document = {name: value for name, value in {**row.manifest, **changes}.items() if value is not None}
         manifest = kind.read_manifest(json_text(document).encode())
-        path = services.store.local_path(file.sha256)
-        if path is not None:
-            kind.check_file(manifest, path)
+        manifest = kind.with_files(manifest, [file.name for file in files])
+        for file in files:
+            path = services.store.local_path(file.sha256)
+            if path is not None:
+                kind.check_file(manifest, path)
+            file.role = kind.role(manifest)
         row.name, row.format = manifest.name, manifest.format
         row.manifest = manifest.model_dump(mode="json")
         row.state, row.state_since, row.rejection = "verifying", utcnow(), None
-        file.role = kind.role(manifest)
         await session.flush()
         await _queue_inspection(kind, services, caller, session, row.id, manifest)
         return kind.view(row)
 
 
-def _rejected_file(kind: ResourceKind[R, M, V], services: Services, row: R) -> FileRow:
+def _rejected_files(kind: ResourceKind[R, M, V], services: Services, row: R) -> list[FileRow]:
     if row.state != "rejected":
         raise Conflict(
             "not_rejected",
@@ -136,7 +140,7 @@ def _rejected_file(kind: ResourceKind[R, M, V], services: Services, row: R) -> F
         raise Conflict(
             "bytes_gone", f"rejected files are kept for {kept.total_seconds() / 3600:g} h: upload the file again"
         )
-    return row.files[0]
+    return row.files
 
 
 async def delete(kind: ResourceKind[R, M, V], services: Services, caller: Caller, identity: str) -> None:

@@ -24,10 +24,23 @@ class Staged:
     bytes: int
 
 
+class SizeLimit:
+    """How many bytes the files of one upload may have together."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = self._left = limit
+
+    def take(self, count: int) -> None:
+        """So many bytes more. Raises TooLarge above the limit."""
+        self._left -= count
+        if self._left < 0:
+            raise TooLarge(self._limit)
+
+
 class StagedFile:
     """One upload. Memory stays at one chunk; writing and hashing happen in a thread."""
 
-    def __init__(self, path: Path, limit: int | None) -> None:
+    def __init__(self, path: Path, limit: "SizeLimit | None") -> None:
         self._path = path
         self._limit = limit
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -38,8 +51,8 @@ class StagedFile:
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append. Raises TooLarge above the limit, StorageFull when the disk is."""
         self._bytes += len(data)
-        if self._limit is not None and self._bytes > self._limit:
-            raise TooLarge(self._limit)
+        if self._limit is not None:
+            self._limit.take(len(data))
         self._waiting += data
         if len(self._waiting) >= CHUNK:
             await self._flush()
@@ -81,7 +94,7 @@ class Staging:
         directory.mkdir(parents=True, exist_ok=True)
 
     @asynccontextmanager
-    async def open(self, limit: int | None = None) -> AsyncIterator[StagedFile]:
-        """A new file of at most `limit` bytes. It is deleted at the end of the block unless it was moved away."""
+    async def open(self, limit: SizeLimit | None = None) -> AsyncIterator[StagedFile]:
+        """A new file, within the limit. It is deleted at the end of the block unless it was moved away."""
         with StagedFile(self._directory / uuid.uuid4().hex, limit) as file:
             yield file

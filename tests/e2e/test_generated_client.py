@@ -17,7 +17,7 @@ from jsonschema import Draft202012Validator
 from tests.demo.service import Service
 
 NAME = "stillhouse_client"
-ROWS, CLASSES = 240, 3
+ROWS, FILES, CLASSES = 240, 2, 3
 
 
 class Generated:
@@ -69,11 +69,11 @@ def generated(
         del sys.modules[name]
 
 
-def rows() -> io.BytesIO:
+def rows(seed: int) -> io.BytesIO:
     """Three clouds of points, which a linear model tells apart."""
-    random = np.random.default_rng(0)
-    labels = np.arange(ROWS) % CLASSES
-    points = np.eye(CLASSES)[labels] + 0.1 * random.normal(size=(ROWS, CLASSES))
+    random = np.random.default_rng(seed)
+    labels = np.arange(ROWS // FILES) % CLASSES
+    points = np.eye(CLASSES)[labels] + 0.1 * random.normal(size=(len(labels), CLASSES))
     file = io.BytesIO()
     np.savez(file, x=points.astype(np.float32), kind=labels)
     file.seek(0)
@@ -88,7 +88,8 @@ def upload(client: Generated) -> Any:
     manifest = models.DatasetManifest(
         name="clouds", format_=models.DatasetManifestFormat.NPZ, inputs=inputs, targets=targets
     )
-    body = models.CreateDatasetBody(manifest=manifest, file=client.types.File(payload=rows(), file_name="clouds.npz"))
+    files = [client.types.File(payload=rows(seed), file_name=f"clouds-{seed}.npz") for seed in range(FILES)]
+    body = models.CreateDatasetBody(manifest=manifest, file=files)
     made = client("datasets.create_dataset", body=body, schema="Dataset")
     return client("datasets.get_dataset", made.id, wait=60, schema="Dataset")
 

@@ -20,7 +20,7 @@ from app.storage.local import LocalStore
 from app.storage.opening import open_store
 from app.storage.remote import RemoteStore
 from app.storage.space import Space
-from app.storage.staging import Staging
+from app.storage.staging import SizeLimit, Staging
 from app.storage.store import BlobStore, DigestMismatch, key_of
 
 CONTENT = bytes(range(256)) * 12_000  # 3 MB: several chunks
@@ -267,7 +267,7 @@ async def test_an_upload_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
 
 
 async def test_an_upload_above_the_limit_is_refused_at_the_byte(tmp_path: Path) -> None:
-    async with Staging(tmp_path / "staging").open(limit=10) as file:
+    async with Staging(tmp_path / "staging").open(SizeLimit(10)) as file:
         await file.write(b"0123456789")
         with pytest.raises(TooLarge, match="at most 10 bytes"):
             await file.write(b"!")

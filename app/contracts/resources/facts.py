@@ -1,5 +1,6 @@
 """What an inspection found out about an upload; what job specs are checked against."""
 
+import operator
 from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
@@ -198,7 +199,15 @@ class DatasetFacts(Answer):
         default_factory=dict, description="Row weights by name, with statistics by split (those with rows)."
     )
     warnings: tuple[DataWarning, ...] = ()
-    sha256: str | None = Field(default=None, description="SHA-256 of the file; null in facts of an older version.")
+    sha256: str | None = Field(
+        default=None,
+        description="SHA-256 of the file, of several files a digest of theirs; null in facts of an older version.",
+    )
+    files: dict[str, int] = Field(
+        default_factory=dict,
+        exclude_if=operator.not_,
+        description="Rows of each file by its name, in their order, where the dataset has several.",
+    )
     of: str | None = Field(
         default=None, description="Of predictions: the dataset whose rows they are for; `splits` count those with any."
     )

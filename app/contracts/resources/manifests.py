@@ -430,7 +430,9 @@ class DatasetManifest(Contract):
     )
     splits: Splits = Field(
         default_factory=lambda: FractionSplits(fractions={"train": 0.7, "validation": 0.15, "test": 0.15}),
-        description="How rows are assigned to training, validation (selection) and test (the final report).",
+        description="How rows are assigned to training, validation (selection) and test (the final report). When left "
+        "out and the names of several files say their splits, as train.csv and test.csv do, by these names; else 0.7, "
+        "0.15 and 0.15 of the rows at random.",
     )
     metadata: Metadata = Field(default_factory=dict)
 

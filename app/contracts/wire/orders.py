@@ -8,14 +8,14 @@ Both are JSON files in the attempt's directory, whose path is the child's only a
     <attempt>/outputs/…       the files that the outcome names
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, Final, Literal, get_args
 
 from pydantic import Field, TypeAdapter
 
-from app.contracts.base import Answer
+from app.contracts.base import Answer, digest_of
 from app.contracts.problems import Chosen, JobError, Rejection
 from app.contracts.resources.facts import DatasetFacts, ModelFacts
 from app.contracts.resources.manifests import DatasetManifest, ModelManifest
@@ -45,23 +45,43 @@ class ModelInput(Answer):
     sha256: str
 
 
-class DatasetInput(Answer):
-    """A dataset as a local file."""
+class DataFile(Answer):
+    """A file of rows. `name`: that of the upload, which messages quote."""
+
+    name: str
+    path: str
+
+
+class _RowsInput(Answer):
+    """Rows as local files."""
 
     id: str
+    path: str = Field(description="The file, or the first of several.")
+    sha256: str = Field(description="Of the file; of several, `digest_of_files`.")
+    files: tuple[DataFile, ...] = Field(default=(), description="All files in the order of their rows.")
+
+    @property
+    def parts(self) -> tuple[DataFile, ...]:
+        """All files in the order of their rows: `path` alone where no other is named."""
+        return self.files or (DataFile(name=Path(self.path).name, path=self.path),)
+
+
+class DatasetInput(_RowsInput):
+    """A dataset as local files."""
+
     manifest: DatasetManifest
     facts: DatasetFacts | None = None
-    path: str
-    sha256: str
 
 
-class PredictionsInput(Answer):
-    """Predictions for rows of a dataset as a local file."""
+class PredictionsInput(_RowsInput):
+    """Predictions for rows of a dataset as local files."""
 
-    id: str
     manifest: PredictionsManifest
-    path: str
-    sha256: str
+
+
+def digest_of_files(digests: Sequence[str]) -> str:
+    """A SHA-256 for rows in files of these SHA-256, in order: that of a single file is its own."""
+    return digests[0] if len(digests) == 1 else digest_of({"files": list(digests)})
 
 
 class Order(Answer):
@@ -91,9 +111,9 @@ class Order(Answer):
     def inputs(self) -> tuple[Path, ...]:
         """The local files that the job reads."""
         models = (model.path for model in self.models.values())
-        datasets = (dataset.path for dataset in self.datasets.values())
-        predictions = (each.path for each in self.predictions.values())
-        return tuple(map(Path, (*models, *datasets, *predictions, *self.tokenizers.values())))
+        rows = (*self.datasets.values(), *self.predictions.values())
+        files = (file.path for each in rows for file in each.parts)
+        return tuple(map(Path, (*models, *files, *self.tokenizers.values())))
 
 
 PeerRole = Literal["peer-1", "peer-2", "peer-3", "peer-4", "peer-5", "peer-6", "peer-7"]

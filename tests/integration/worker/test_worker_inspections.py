@@ -131,17 +131,21 @@ def _manifest(kind: str) -> dict[str, Any]:
     }
 
 
-async def _upload(harness: WorkerHarness, kind: str, file: Path) -> tuple[Resource, str, str]:
+async def _upload(harness: WorkerHarness, kind: str, *files: Path) -> tuple[Resource, str, str]:
     """Rows as the API makes them; (what it is, its id, its inspection's job)."""
-    size, sha256 = size_and_digest(file)
-    await harness.blobs.publish(file, sha256)
+    rows = []
+    for position, file in enumerate(files):
+        name, (size, sha256) = file.name, size_and_digest(file)
+        await harness.blobs.publish(file, sha256)
+        role = "weights" if kind in MODELS else "data"
+        rows.append(FileRow(name=name, role=role, bytes=size, sha256=sha256, position=position))
     is_model = kind in MODELS
     manifest = (ModelManifest if is_model else DatasetManifest).model_validate(_manifest(kind))
     row: Resource = ModelRow if is_model else DatasetRow
     identity = new_id("mdl" if is_model else "ds")
     source = {"source": "upload"} if is_model else {}
     async with harness.database.write() as session:
-        await mark_stored(session, [sha256])
+        await mark_stored(session, [file.sha256 for file in rows])
         session.add(
             row(
                 id=identity,
@@ -149,7 +153,7 @@ async def _upload(harness: WorkerHarness, kind: str, file: Path) -> tuple[Resour
                 state="verifying",
                 format=kind,
                 manifest=manifest.model_dump(mode="json"),
-                files=[FileRow(name="f", role="weights" if is_model else "data", bytes=size, sha256=sha256)],
+                files=rows[::-1],
                 **source,
             )
         )
@@ -172,6 +176,24 @@ async def test_every_accepted_format_can_be_inspected_in_the_sandbox(harness: Wo
         async with harness.database.read() as session:
             found[kind] = tuple((await session.execute(query)).one())
     assert found == dict.fromkeys(uploads, ("ready", None))
+
+
+async def test_several_files_are_inspected_as_one_dataset_in_the_sandbox(
+    harness: WorkerHarness, tmp_path: Path
+) -> None:
+    files = [tmp_path / name for name in ("b", "a", "c")]
+    for i, file in enumerate(files):
+        _csv(file)
+        file.write_text(file.read_text() + f"{i},0,0,0,1\n")  # another digest for each
+    _, identity, job_id = await _upload(harness, "csv", *files)
+    harness.process(lanes=("inspect",), entry=DEFAULT_ENTRY)
+    assert (await harness.ends(job_id)).state is JobState.SUCCEEDED
+    async with harness.database.read() as session:
+        state, facts = (
+            await session.execute(select(DatasetRow.state, DatasetRow.facts).where(DatasetRow.id == identity))
+        ).one()
+    assert (state, facts["rows"]) == ("ready", 3 * (ROWS + 1))
+    assert list(facts["files"].items()) == [("b", ROWS + 1), ("a", ROWS + 1), ("c", ROWS + 1)]
 
 
 async def test_the_warm_fork_server_has_one_thread_and_no_secrets(harness: WorkerHarness) -> None:

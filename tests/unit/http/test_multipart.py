@@ -1,4 +1,4 @@
-"""The push parser: parts in either order, whatever the chunks, nothing of the file kept."""
+"""The push parser: parts in any order, whatever the chunks, nothing of the files kept."""
 
 import random
 from collections.abc import Iterable
@@ -23,18 +23,23 @@ def body(*parts: bytes) -> bytes:
 
 
 def fed(data: bytes, sizes: Iterable[int] = (10**9,)) -> tuple[UploadParser, bytes]:
-    parser = UploadParser(BOUNDARY.encode())
-    file = bytearray()
+    parser, files = all_fed(data, sizes, most_files=1)
+    return parser, files.get(0, b"")
+
+
+def all_fed(data: bytes, sizes: Iterable[int], most_files: int) -> tuple[UploadParser, dict[int, bytes]]:
+    parser = UploadParser(BOUNDARY.encode(), most_files)
+    files: dict[int, bytes] = {}
     rest = memoryview(data)
     sizes = iter(sizes)
     while rest:
         size = next(sizes, 10**9)
         parser.write(bytes(rest[:size]))
         rest = rest[size:]
-        for piece in parser.taken():
-            file += piece
+        for number, piece in parser.taken():
+            files[number] = files.get(number, b"") + piece
     parser.finish()
-    return parser, bytes(file)
+    return parser, files
 
 
 WHOLE = {
@@ -49,7 +54,7 @@ def test_both_orders_give_the_same(data: bytes) -> None:
     parser, file = fed(data)
     assert parser.manifest == MANIFEST
     assert file == FILE
-    assert parser.file_name == "a.bin"
+    assert parser.file_names == ["a.bin"]
 
 
 @pytest.mark.parametrize("data", WHOLE.values(), ids=WHOLE.keys())
@@ -68,7 +73,22 @@ def test_the_manifest_is_there_before_the_file_ends() -> None:
     data = WHOLE["manifest first"]
     parser.write(data[: data.index(b"filename") + 5000])
     assert parser.manifest == MANIFEST
-    assert sum(map(len, parser.taken())) > 4000
+    assert sum(len(piece) for _, piece in parser.taken()) > 4000
+
+
+@pytest.mark.parametrize("size", [1, 7, 10**9])
+def test_several_files_are_told_apart_whatever_the_chunks(size: int) -> None:
+    parts = (part("file", FILE, '; filename="b"'), part("manifest", MANIFEST), part("file", b"", '; filename="e"'))
+    parser, files = all_fed(body(*parts, part("file", b"two", '; filename="a"')), (size for _ in range(10**6)), 3)
+    assert (parser.manifest, parser.file_names) == (MANIFEST, ["b", "e", "a"])
+    assert files == {0: FILE, 2: b"two"}
+
+
+def test_more_files_than_allowed_are_refused_before_they_are_read() -> None:
+    with pytest.raises(BadRequest) as caught:
+        all_fed(body(*(part("file", b"x") for _ in range(4))), (10**9,), most_files=3)
+    assert caught.value.code == "too_many_files"
+    assert "at most 3" in caught.value.detail
 
 
 @pytest.mark.parametrize("cut", range(5, len(WHOLE["manifest first"]) - 4, 517))
@@ -112,7 +132,7 @@ def test_a_manifest_above_one_mebibyte_is_refused() -> None:
 )
 def test_a_file_name_is_a_label_and_never_a_path(name: str, kept: str) -> None:
     extra = f'; filename="{name}"'.replace("\r", "")
-    assert fed(body(part("manifest", MANIFEST), part("file", FILE, extra)))[0].file_name == kept
+    assert fed(body(part("manifest", MANIFEST), part("file", FILE, extra)))[0].file_names == [kept]
 
 
 @pytest.mark.parametrize("header", [None, "text/plain", "application/json", "application/x-www-form-urlencoded"])

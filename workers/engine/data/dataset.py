@@ -141,6 +141,8 @@ class Dataset:
     """The inputs whose rows are mapped from a file: they need not fit in memory, and must not be written to."""
     encoded: Mapping[str, EncodedRows] = field(default_factory=dict)
     """The only input, where its rows stay encoded; `inputs` is empty then."""
+    files: Mapping[str, int] = field(default_factory=dict)
+    """Rows of each file by name, in their order, where there are several; empty for joined datasets."""
 
     @cached_property
     def raw(self) -> RawRows:

@@ -28,6 +28,7 @@ def facts_of(dataset: Dataset, manifest: DatasetManifest) -> DatasetFacts:
         targets={name: _target_facts(dataset, name, column, manifest) for name, column in dataset.targets.items()},
         weights={name: _weight_facts(dataset, weights) for name, weights in dataset.weights.items()},
         warnings=warnings_of(dataset, manifest),
+        files=dict(dataset.files),
     )
 
 

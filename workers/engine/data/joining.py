@@ -7,7 +7,6 @@ That they are compatible (shape, transform, targets of the same name) was checke
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
 
 import torch
@@ -58,7 +57,7 @@ def read_datasets(
     kept = MOST_KEPT if _exports_a_graph(order) else REFERENCE_ROWS
     parts = [
         read_dataset(
-            Path(each.path),
+            each.parts,
             each.manifest,
             reads_exactly(order),
             kept,

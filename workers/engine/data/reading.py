@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
@@ -31,14 +30,15 @@ from app.contracts.resources.manifests import (
     ValueTarget,
     VectorTarget,
 )
-from app.contracts.resources.splits import ColumnSplits, FractionSplits, SplitName
+from app.contracts.resources.splits import ColumnSplits, FileSplits, FractionSplits, SplitName, columns_of_splits
 from app.contracts.resources.tables import CategoryInput, InputEncoding
 from workers.engine.common.row_storage import RowStorage
 from workers.engine.common.row_store import as_tensor
 from workers.engine.data.dataset import Dataset, InputRows, SplitRows, TargetColumn
 from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.files.encoded import RawRows, encoded_of, tensors_of
-from workers.engine.data.formats.read import read_columns
+from workers.engine.data.formats.files.shards import rows_named
+from workers.engine.data.formats.read import Files, read_columns
 from workers.engine.data.formats.written import FileColumns
 from workers.engine.data.labels.columns import class_column, number_column
 from workers.engine.data.labels.maps import map_column
@@ -50,8 +50,9 @@ from workers.engine.data.rows.specs import pixels_of, spec_of_rows
 from workers.engine.data.rows.standardization import Standardization, chosen
 from workers.engine.data.rows.uploaded import Uploaded, kept_rows
 from workers.engine.data.rows.weights import weight_column
-from workers.engine.data.splits import split_by_column, split_by_fractions
+from workers.engine.data.splits import split_by_column, split_by_file, split_by_fractions
 from workers.engine.data.tables.category import read_categories
+from workers.engine.data.tables.columns import columns_of_inputs, named_columns, text_columns
 from workers.engine.data.tables.groups import groups_of
 from workers.engine.data.tables.missing import (
     INFINITE_WAY_OUT,
@@ -74,7 +75,7 @@ MAX_STATISTIC = 1e30
 
 
 def read_dataset(
-    path: Path,
+    files: Files,
     manifest: DatasetManifest,
     exact: bool = False,
     kept: int = 0,
@@ -82,19 +83,33 @@ def read_dataset(
     storage: RowStorage | None = None,
     reading: "TextReading | None" = None,
 ) -> Dataset:
-    """Read, validate and split. With `exact` inputs are float64 wherever float32 would round a number. `kept`: how many
-    rows are kept as the file has them. `fills`: by input, what fills its missing numbers where that is not what the
-    manifest says of the file's own training rows; as many as a row has places. `storage`: where decoded images are
-    kept, and mapped from; in memory without one. `reading`: the tokenizers by which texts are read; without it each
-    input of texts has one that is trained on the training split.
+    """Read, validate and split the rows of one or several files. With `exact` inputs are float64 wherever float32 would
+    round a number. `kept`: how many rows are kept as the file has them. `fills`: by input, what fills its missing
+    numbers where that is not what the manifest says of the file's own training rows; as many as a row has places.
+    `storage`: where decoded images are kept, and mapped from; in memory without one. `reading`: the tokenizers by which
+    texts are read; without it each input of texts has one that is trained on the training split.
 
-    Raises UserError with a stable code; the message names the column and row.
+    Raises UserError with a stable code; the message names the column and row, and of several files the file.
     """
-    texts, categories = _text_columns(manifest), _columns_of(manifest, CategoryInput)
-    encoded = _columns_of(manifest, ImageInput) | _columns_of(manifest, AudioInput)
-    lists, columns, masks = list_columns(manifest), _columns(manifest), mask_columns(manifest)
-    long = _columns_of(manifest, TextInput) - lists
-    file = read_columns(path, manifest.format, columns, texts, manifest.csv, categories, encoded, long, lists, masks)
+    texts, categories = text_columns(manifest), columns_of_inputs(manifest, CategoryInput)
+    encoded = columns_of_inputs(manifest, ImageInput) | columns_of_inputs(manifest, AudioInput)
+    lists, columns, masks = list_columns(manifest), named_columns(manifest), mask_columns(manifest)
+    long = columns_of_inputs(manifest, TextInput) - lists
+    file = read_columns(files, manifest.format, columns, texts, manifest.csv, categories, encoded, long, lists, masks)
+    with rows_named(file.files):
+        return _dataset(file, masks, manifest, exact, kept, fills, storage, reading)
+
+
+def _dataset(
+    file: FileColumns,
+    masks: Set[str],
+    manifest: DatasetManifest,
+    exact: bool,
+    kept: int,
+    fills: Mapping[str, InputEncoding] | None,
+    storage: RowStorage | None,
+    reading: "TextReading | None",
+) -> Dataset:
     arrays = file.arrays
     _check_inputs_alone(manifest, file)
     targets = {
@@ -102,7 +117,7 @@ def read_dataset(
         for name, spec in manifest.targets.items()
         if not isinstance(spec, TokenClassTarget) and columns_of(name, spec)[0] not in masks
     }
-    splits = _splits(manifest, file.rows, arrays, targets)
+    splits = _splits(manifest, file.rows, arrays, targets, file.files)
     train = splits["train"]
     places = {name: chosen.numpy() for name, chosen in splits.items()}
     inputs, transforms, uses, standardization, uploaded = {}, {}, {}, {}, {}
@@ -155,6 +170,7 @@ def read_dataset(
         encoded=encoded_of(inputs),
         tokenizers=tokenizers,
         mapped=frozenset(mapped),
+        files=file.files,
     )
 
 
@@ -170,7 +186,8 @@ def _check_inputs_alone(manifest: DatasetManifest, file: FileColumns) -> None:
         for name, spec in manifest.inputs.items()
         if not isinstance(spec, ImageInput | AudioInput | TextInput | TokensInput)
     }
-    others = sorted(_columns(manifest, kinds) - file.arrays.keys() - label_lists(manifest) - mask_columns(manifest))
+    no_numbers = label_lists(manifest) | mask_columns(manifest)
+    others = sorted(named_columns(manifest, kinds) - file.arrays.keys() - no_numbers)
     if others:
         kind = "text" if others[0] not in file.encoded else _kind_of_files(manifest, others[0])
         raise UserError(
@@ -182,45 +199,8 @@ def _check_inputs_alone(manifest: DatasetManifest, file: FileColumns) -> None:
 
 def _kind_of_files(manifest: DatasetManifest, column: str) -> str:
     """`audio` or `image`."""
-    is_sound = manifest.format == "sounds" or column in _columns_of(manifest, AudioInput)
+    is_sound = manifest.format == "sounds" or column in columns_of_inputs(manifest, AudioInput)
     return "audio" if is_sound else "image"
-
-
-def _columns(manifest: DatasetManifest, inputs: Mapping[str, InputSpec] | None = None) -> set[str]:
-    """The columns that the manifest names; of its inputs only those given."""
-    inputs = manifest.inputs if inputs is None else inputs
-    columns = {column for name, spec in inputs.items() for column in spec.columns or (name,)}
-    columns |= {column for name, target in manifest.targets.items() for column in columns_of(name, target)}
-    columns |= {spec.column or name for name, spec in manifest.weights.items()}
-    return columns | _split_columns(manifest)
-
-
-def _split_columns(manifest: DatasetManifest) -> set[str]:
-    match manifest.splits:
-        case ColumnSplits():
-            return {manifest.splits.column}
-        case FractionSplits():
-            return {manifest.splits.group} if manifest.splits.group is not None else set()
-        case _:
-            assert_never(manifest.splits)
-
-
-def _text_columns(manifest: DatasetManifest) -> set[str]:
-    """The columns that may hold text: class names, categories, groups and splits."""
-    named = {
-        columns_of(name, target)[0]
-        for name, target in manifest.targets.items()
-        if isinstance(target, ClassTarget) and not isinstance(target.classes, int)
-    }
-    numbers = _columns_of(manifest, ArrayInput)
-    return named | _columns_of(manifest, CategoryInput) | (_split_columns(manifest) - numbers)
-
-
-def _columns_of(manifest: DatasetManifest, kind: type[InputSpec]) -> set[str]:
-    """The columns of the inputs of a kind."""
-    return {
-        column for name, spec in manifest.inputs.items() if isinstance(spec, kind) for column in spec.columns or (name,)
-    }
 
 
 def _input(
@@ -339,6 +319,7 @@ def _tensor(name: str, columns: tuple[str, ...], raw: Array, exact: bool) -> Ten
             "not_finite",
             f"input `{name}`: {place_name(columns, place)} is missing, NaN or infinite (as float32) at row {row} "
             f"({int((~finite).sum())} such rows in all): {way_out}",
+            row,
         )
     return torch.from_numpy(numbers)
 
@@ -360,18 +341,24 @@ def _target(
             assert_never(spec)
 
 
-def splits_of(path: Path, manifest: DatasetManifest, rows: int) -> dict[SplitName, Tensor]:
-    """The splits of a file of `rows` rows, as `read_dataset` makes them, without reading its inputs."""
+def splits_of(files: Files, manifest: DatasetManifest, rows: int, counts: Mapping[str, int]) -> dict[SplitName, Tensor]:
+    """The splits of `rows` rows, as `read_dataset` makes them, without reading the inputs. `counts`: of several files,
+    their rows by name.
+    """
     named = manifest.splits.stratify if isinstance(manifest.splits, FractionSplits) else None
     strata = {name: spec for name, spec in manifest.targets.items() if name == named and isinstance(spec, ClassTarget)}
-    columns = _split_columns(manifest).union(*(columns_of(name, spec) for name, spec in strata.items()))
-    texts = _text_columns(manifest) & columns
-    arrays = rows_columns(path, manifest, columns, texts).arrays if columns else {}
-    return _splits(manifest, rows, arrays, {name: _target(name, spec, arrays) for name, spec in strata.items()})
+    columns = columns_of_splits(manifest.splits).union(*(columns_of(name, spec) for name, spec in strata.items()))
+    texts = text_columns(manifest) & columns
+    arrays = rows_columns(files, manifest, columns, texts).arrays if columns else {}
+    return _splits(manifest, rows, arrays, {name: _target(name, spec, arrays) for name, spec in strata.items()}, counts)
 
 
 def _splits(
-    manifest: DatasetManifest, rows: int, arrays: Mapping[str, Array], targets: Mapping[str, TargetColumn]
+    manifest: DatasetManifest,
+    rows: int,
+    arrays: Mapping[str, Array],
+    targets: Mapping[str, TargetColumn],
+    files: Mapping[str, int],
 ) -> dict[SplitName, Tensor]:
     match manifest.splits:
         case ColumnSplits():
@@ -382,6 +369,8 @@ def _splits(
             group = manifest.splits.group
             groups = groups_of(group, arrays[group]) if group is not None else None
             return split_by_fractions(manifest.splits, rows, strata, groups)
+        case FileSplits():
+            return split_by_file(manifest.splits, files)
         case _:
             assert_never(manifest.splits)
 

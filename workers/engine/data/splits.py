@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from app.contracts.problems import UserError
-from app.contracts.resources.splits import ColumnSplits, FractionSplits, SplitName
+from app.contracts.problems import UserError, listed
+from app.contracts.resources.splits import ColumnSplits, FileSplits, FractionSplits, SplitName
 from workers.engine.data.tables.groups import split_by_group
 
 ORDER: tuple[SplitName, ...] = ("train", "validation", "test")
@@ -59,6 +59,19 @@ def split_by_column(splits: ColumnSplits, values: NDArray[np.str_]) -> dict[Spli
     if unknown:
         raise UserError("bad_split", f"`{splits.column}` holds {unknown[:5]}: expected train, validation or test")
     return _sorted({name: np.flatnonzero(values == name) for name in ORDER})
+
+
+def split_by_file(splits: FileSplits, rows: Mapping[str, int]) -> dict[SplitName, Tensor]:
+    """Splits by files, whose numbers of rows are given by name, in order. Raises UserError `bad_split`."""
+    if rows.keys() != splits.files.keys():
+        raise UserError(
+            "bad_split",
+            f"expected the dataset's files in `splits.files`, {listed(rows) or 'of which there is one alone'}, found "
+            f"{listed(splits.files)}: name each of them once",
+        )
+    files = np.repeat(np.arange(len(rows)), list(rows.values()))
+    of_files = np.array([ORDER.index(splits.files[name]) for name in rows])[files]
+    return _sorted({name: np.flatnonzero(of_files == place) for place, name in enumerate(ORDER)})
 
 
 def _sorted(parts: Mapping[SplitName, NDArray[np.int64]]) -> dict[SplitName, Tensor]:

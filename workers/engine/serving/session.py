@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from app.contracts.problems import UserError
-from app.contracts.resources.columns import columns_of
 from app.contracts.resources.facts import ModelFacts
 from app.contracts.resources.manifests import DatasetManifest
-from app.contracts.resources.splits import ColumnSplits
 from app.contracts.wire.predictions import Reply, SessionOrder
 from workers.engine.data.formats.common import Array
+from workers.engine.data.tables.columns import named_columns
 from workers.engine.serving.answers import prediction
 from workers.engine.serving.models import AnsweringModel, Taught, UploadedGraph, exported
 from workers.engine.serving.rows.documents import read_json, read_jsonl
@@ -105,8 +104,4 @@ def _other_columns(dataset: DatasetManifest | None) -> frozenset[str]:
     """The columns of a dataset's file beside its inputs: rows that are copied from it have them."""
     if dataset is None:
         return frozenset()
-    found = {column for name, spec in dataset.targets.items() for column in columns_of(name, spec)}
-    found |= {column for name, each in dataset.inputs.items() for column in each.columns or (name,)}
-    found |= {spec.column or name for name, spec in dataset.weights.items()}
-    splits = dataset.splits
-    return frozenset(found | ({splits.column} if isinstance(splits, ColumnSplits) else {splits.group or ""}))
+    return frozenset(named_columns(dataset))

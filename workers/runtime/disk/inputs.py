@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from app.contracts.resources.facts import FileRef
-from app.contracts.wire.orders import DatasetInput, ModelInput, PredictionsInput
+from app.contracts.wire.orders import DataFile, DatasetInput, ModelInput, PredictionsInput, digest_of_files
 from app.queue.records import JobInputs
 from app.storage.durable import digest_of_file
 from app.storage.store import BlobStore
@@ -35,9 +35,14 @@ class InputCache:
         """The datasets of a job as local files, by the id in its spec."""
         local = {}
         for reference, dataset in inputs.datasets.items():
-            path, file = await self._download(dataset.files)
+            files, sha256 = await self._rows(dataset.files)
             local[reference] = DatasetInput(
-                id=dataset.id, manifest=dataset.manifest, facts=dataset.facts, path=str(path), sha256=file.sha256
+                id=dataset.id,
+                manifest=dataset.manifest,
+                facts=dataset.facts,
+                path=files[0].path,
+                sha256=sha256,
+                files=files,
             )
         return local
 
@@ -50,13 +55,21 @@ class InputCache:
         """The predictions of a job as local files, by the id in its spec."""
         local = {}
         for reference, each in inputs.predictions.items():
-            path, file = await self._download(each.files)
-            local[reference] = PredictionsInput(id=each.id, manifest=each.manifest, path=str(path), sha256=file.sha256)
+            files, sha256 = await self._rows(each.files)
+            local[reference] = PredictionsInput(
+                id=each.id, manifest=each.manifest, path=files[0].path, sha256=sha256, files=files
+            )
         return local
 
+    async def _rows(self, files: Iterable[FileRef]) -> tuple[tuple[DataFile, ...], str]:
+        """The files of rows among a dataset's, in order, as verified local files, and a SHA-256 for all of them."""
+        rows = [file for file in files if file.role == "data"]
+        local = tuple([DataFile(name=file.name, path=str(await self.download(file))) for file in rows])
+        return local, digest_of_files([file.sha256 for file in rows])
+
     async def _download(self, files: Iterable[FileRef]) -> tuple[Path, FileRef]:
-        """The weights or the data among a resource's files, as a verified local file."""
-        file = next(each for each in files if each.role in ("weights", "data", "onnx", "original"))
+        """The weights among a model's files, as a verified local file."""
+        file = next(each for each in files if each.role in ("weights", "onnx", "original"))
         return await self.download(file), file
 
     async def download(self, file: FileRef) -> Path:

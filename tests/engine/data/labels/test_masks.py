@@ -62,7 +62,7 @@ def test_masks_are_no_rows_and_rows_without_one_have_no_label(tmp_path: Path) ->
     assert target.labelled.tolist() == [True, False, True]
     np.testing.assert_array_equal(target.values[0].reshape(HEIGHT, WIDTH), labels(1))
     np.testing.assert_array_equal(target.values[2].reshape(HEIGHT, WIDTH), labels(2))
-    assert len(splits_of(path, manifest(), 3)["train"]) == 3
+    assert len(splits_of(path, manifest(), 3, {})["train"]) == 3
 
 
 def test_a_black_and_white_mask_has_two_classes(tmp_path: Path) -> None:

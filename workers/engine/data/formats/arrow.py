@@ -58,7 +58,7 @@ def read_parquet(
         found = {name: text_column(name, table.column(name)) for name in names if name in texts}
         rows = {name: list_column(name, table.column(name)) for name in names if name in lists}
         written = {name: written_column(table.column(name), arrays[name]) for name in arrays if name in categories}
-    return FileColumns(arrays, written, files, found, rows)
+    return FileColumns(arrays, written, files, found, rows, frozenset(file.schema_arrow.names))
 
 
 def text_column(name: str, column: pa.ChunkedArray) -> TextColumn:

@@ -46,8 +46,8 @@ class _Files:
         self._begin = self._end = 0
 
     def load(self, rows: range) -> None:
-        """Move the window on to these rows, or back by reading the column again."""
-        if rows.start < self._begin or self._end == 0:
+        """Move the window on to these rows, or back by reading the column again. An empty range frees the window."""
+        if not rows or rows.start < self._begin or self._end == 0:
             self._batches, self._window, self._begin, self._end = self._read(), [], 0, 0
         while self._end < rows.stop:
             while self._window and self._begin + len(self._window[0]) <= rows.start:

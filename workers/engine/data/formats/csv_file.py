@@ -84,7 +84,8 @@ def read_csv(
         fields = {name: distinct_values(table.column(name)) for name in required if name in categories}
     arrays = {name: _as_meant(array, options) if name in text_columns else array for name, array in found.items()}
     written = {name: _written_fields(*each, options) for name, each in fields.items()}
-    return FileColumns(arrays, written, texts={name: _texts_as_meant(each, options) for name, each in long.items()})
+    meant = {name: _texts_as_meant(each, options) for name, each in long.items()}
+    return FileColumns(arrays, written, texts=meant, header=frozenset(table.column_names))
 
 
 def _texts_as_meant(texts: TextColumn, options: CsvOptions) -> TextColumn:

@@ -61,7 +61,8 @@ def read_npz(
         raise unreadable(f"the npz archive is damaged: {_WAY_OUT}") from None
     found = {name: _texts(name, arrays.pop(name)) for name in names if name in texts}
     rows = {name: _lists(name, arrays.pop(name)) for name in names if name in lists}
-    return FileColumns({name: _seconds(rows) for name, rows in arrays.items()}, written, texts=found, lists=rows)
+    numbers = {name: _seconds(array) for name, array in arrays.items()}
+    return FileColumns(numbers, written, texts=found, lists=rows, header=frozenset(members))
 
 
 def _lists(name: str, rows: Array) -> ListColumn:

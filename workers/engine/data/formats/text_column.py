@@ -74,10 +74,9 @@ def _check_characters(texts: Sequence[str], first: int) -> None:
     """Raises UserError `wrong_type` for a text that no UTF-8 can write. `first`: the row of the first one."""
     if is_unicode("".join(texts)):
         return
-    row = next(i for i, text in enumerate(texts) if not is_unicode(text))
-    raise UserError(
-        "wrong_type", f"the text at row {first + row} has half of a character (a lone surrogate): write it as UTF-8"
-    )
+    row = first + next(i for i, text in enumerate(texts) if not is_unicode(text))
+    detail = f"the text at row {row} has half of a character (a lone surrogate): write it as UTF-8"
+    raise UserError("wrong_type", detail, row)
 
 
 def is_unicode(text: str) -> bool:

@@ -39,7 +39,8 @@ class Written:
 @dataclass(frozen=True)
 class FileColumns:
     """Columns by name, all with the same number of rows; `written` has those that are read as categories, `encoded`
-    those of encoded images and sounds, `texts` those of texts, `lists` those of lists.
+    those of encoded images and sounds, `texts` those of texts, `lists` those of lists. `header`: all columns that the
+    file says to have, empty where it has no header; `files`: of several files, their rows by name.
     """
 
     arrays: dict[str, Array]
@@ -47,6 +48,8 @@ class FileColumns:
     encoded: dict[str, EncodedFiles] = field(default_factory=dict)
     texts: dict[str, TextColumn] = field(default_factory=dict)
     lists: dict[str, ListColumn] = field(default_factory=dict)
+    header: frozenset[str] = frozenset()
+    files: dict[str, int] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:

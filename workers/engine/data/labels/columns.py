@@ -49,6 +49,7 @@ def _named_labels(name: str, raw: Array, names: Sequence[str]) -> tuple[NDArray[
             "label_out_of_range",
             f"`{name}` has the label `{label}` at row {row}: expected one of the {len(names)} "
             f"`classes`, or -1 where missing{_mixture(labels, names) if by_name else ''}",
+            row,
         )
     return np.array([MISSING if place is None else place for place in found], dtype=np.int64)[inverse], by_name
 
@@ -133,6 +134,7 @@ def _one_hot_labels(name: str, raw: Array) -> NDArray[np.int64]:
             f"`{name}` has {raw.shape[1]} numbers a row, but not one 1 and else 0 at row {row}: save the number of its "
             'class, name a target of `"kind": "multilabel"` where several hold, or of `"kind": "teacher"` where '
             "they are probabilities",
+            row,
         )
     return np.where(missing, MISSING, numbers.argmax(1)).astype(np.int64)
 
@@ -146,6 +148,7 @@ def _integer_labels(name: str, raw: Array, size: int) -> NDArray[np.int64]:
             "label_out_of_range",
             f"`{name}` is {raw[row]} at row {row}: expected 0 to {size - 1}, or -1 where missing"
             f"{_out_of_range_hint(numbers, size)}",
+            row,
         )
     return numbers.astype(np.int64)
 
@@ -173,10 +176,12 @@ def _numbers(name: str, columns: Sequence[str], arrays: Sequence[Array], *, exac
         joined = np.concatenate(flat, axis=1)
         values: Array = rounded(joined) if exact else joined.astype(np.float32)
     if np.isinf(values).any():
+        row = _first_row(np.isinf(values).any(1))
         raise UserError(
             "not_finite",
-            f"`{name}` is infinite at row {_first_row(np.isinf(values).any(1))}, expected finite numbers: replace "
+            f"`{name}` is infinite at row {row}, expected finite numbers: replace "
             "them, such as `np.maximum(values, -100)` for logarithms of probabilities of 0",
+            row,
         )
     return values
 
@@ -198,9 +203,11 @@ def number_column(name: str, target: TargetSpec, arrays: Sequence[Array]) -> Tar
     if isinstance(target, MultilabelTarget):
         bad: Array = ~missing & (numbers != 0.0) & (numbers != 1.0)
         if bad.any():
+            row = _first_row(bad.any(1))
             raise UserError(
                 "label_out_of_range",
-                f"`{name}` must be 0, 1 or missing; row {_first_row(bad.any(1))} is not: is it a `vector`?",
+                f"`{name}` must be 0, 1 or missing; row {row} is not: is it a `vector`?",
+                row,
             )
         labelled = ~missing.all(1)
     else:

@@ -1,7 +1,6 @@
 """The targets of a dataset that are mask images."""
 
 from collections.abc import Set
-from pathlib import Path
 
 from app.contracts.problems import UserError
 from app.contracts.resources.inputs.images import ImageInput
@@ -10,7 +9,7 @@ from app.contracts.resources.manifests import DatasetManifest
 from workers.engine.common.row_storage import RowStorage
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.data.formats.common import EncodedFiles
-from workers.engine.data.formats.read import read_columns
+from workers.engine.data.formats.read import Files, read_columns
 from workers.engine.data.formats.written import FileColumns
 from workers.engine.data.labels.maps import classes_of
 
@@ -28,10 +27,10 @@ def mask_columns(manifest: DatasetManifest) -> set[str]:
     return {spec.column or name for name, spec in _mask_specs(manifest).items()}
 
 
-def rows_columns(path: Path, manifest: DatasetManifest, columns: set[str], texts: Set[str]) -> FileColumns:
-    """Some columns of a dataset's file, with one number or text for each of its rows: masks are files, and no rows."""
+def rows_columns(files: Files, manifest: DatasetManifest, columns: set[str], texts: Set[str]) -> FileColumns:
+    """Some columns of a dataset's files, with one number or text for each of its rows: masks are files, and no rows."""
     masks = mask_columns(manifest)
-    return read_columns(path, manifest.format, columns | masks, texts, manifest.csv, masks=masks)
+    return read_columns(files, manifest.format, columns | masks, texts, manifest.csv, masks=masks)
 
 
 def mask_targets(manifest: DatasetManifest, file: FileColumns, storage: RowStorage | None) -> dict[str, TargetColumn]:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +32,7 @@ def matched_rows(manifest: PredictionsManifest, values: Array, dataset: DatasetI
             "bad_id",
             f"expected an id in every row, but `{manifest.id}` has none at row {missing[0]} ({len(missing)} such rows "
             "in all): fill it in, or leave these rows out",
+            missing[0],
         )
     _check_once("the file", manifest.id, ids)
     if manifest.row_numbers:
@@ -87,7 +87,7 @@ def _ids(where: str, column: str, values: Array, kind: DatasetFormat) -> list[st
 def _ids_of_dataset(column: str, dataset: DatasetInput) -> list[str | None]:
     manifest = dataset.manifest
     try:
-        file = rows_columns(Path(dataset.path), manifest, {column}, {column})
+        file = rows_columns(dataset.parts, manifest, {column}, {column})
     except MissingColumns as error:
         raise UserError(
             "missing_column",

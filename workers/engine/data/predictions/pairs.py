@@ -76,6 +76,7 @@ def _check_pairs(name: str, places: Places, scores: Numbers, size: int) -> None:
             "not_finite",
             f"`{name}` is infinite at row {_first(infinite)}, expected finite numbers: leave out pairs of "
             "probability 0",
+            _first(infinite),
         )
     halves = ((places == MISSING) != np.isnan(scores)).any(axis=1)
     if halves.any():
@@ -83,6 +84,7 @@ def _check_pairs(name: str, places: Places, scores: Numbers, size: int) -> None:
             "incomplete_pair",
             f"`{name}` has a class without a score, or a score without a class, at row {_first(halves)} "
             f"({int(halves.sum())} such rows in all): write both, or null in both where a row has fewer pairs",
+            _first(halves),
         )
     ordered = np.sort(places, axis=1)
     doubled = ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != MISSING)).any(axis=1)
@@ -91,6 +93,7 @@ def _check_pairs(name: str, places: Places, scores: Numbers, size: int) -> None:
             "duplicate_class",
             f"`{name}` has two pairs of one class at row {_first(doubled)} ({int(doubled.sum())} such rows in all): "
             "add their probabilities, such as of tokens that mean one class",
+            _first(doubled),
         )
 
 
@@ -110,6 +113,7 @@ def _check_probabilities(name: str, declared: str, p: Numbers, scores: Numbers) 
             "wrong_output",
             f"`{name}` has pairs whose probabilities sum to {sums.max():.4g} at row {int(sums.argmax())}, expected 1 "
             "at most: normalise over all classes before the largest are chosen",
+            int(sums.argmax()),
         )
 
 
@@ -133,6 +137,7 @@ def _spread(name: str, places: Places, p: Numbers, size: int) -> NDArray[np.floa
             "wrong_output",
             f"`{name}` names every class at row {row}, and their probabilities sum to {1.0 - rest[row]:.4g}, expected "
             "1: normalise them over these classes",
+            row,
         )
     full = np.empty((len(places), size), dtype=np.float32)
     full[:] = (np.clip(rest, 0.0, None) / np.maximum(left, 1))[:, None]

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Set
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
@@ -14,6 +13,7 @@ from app.contracts.specs.stores import predicted_target
 from app.contracts.wire.orders import DatasetInput, Order, PredictionsInput
 from workers.engine.data.dataset import Dataset, TargetColumn
 from workers.engine.data.formats.common import Array
+from workers.engine.data.formats.files.shards import rows_named
 from workers.engine.data.formats.read import read_columns
 from workers.engine.data.labels.columns import number_column
 from workers.engine.data.predictions.ids import matched_rows
@@ -54,16 +54,15 @@ def read_predictions(
     manifest = predictions.manifest
     names = {manifest.id}.union(*(_columns(name, output) for name, output in manifest.outputs.items()))
     texts = {manifest.id}.union(*(_text_columns(output) for output in manifest.outputs.values()))
-    file = read_columns(Path(predictions.path), manifest.file_format, names, texts, manifest.csv)
-    places = torch.from_numpy(matched_rows(manifest, file.arrays[manifest.id], dataset, rows))
+    file = read_columns(predictions.parts, manifest.file_format, names, texts, manifest.csv)
+    with rows_named(file.files):
+        places = torch.from_numpy(matched_rows(manifest, file.arrays[manifest.id], dataset, rows))
+        found = {name: _column(name, output, file.arrays) for name, output in manifest.outputs.items()}
     targets = dataset.facts.targets if dataset.facts is not None else {}
-    columns = {}
-    for name, output in manifest.outputs.items():
-        column = _column(name, output, file.arrays)
+    for name, column in found.items():
         if name in targets:
             _check_target(name, column, targets[name])
-        columns[name] = _scattered(column, places, rows)
-    return columns, file.rows
+    return {name: _scattered(column, places, rows) for name, column in found.items()}, file.rows
 
 
 def _columns(name: str, output: PredictedOutput) -> tuple[str, ...]:
@@ -89,10 +88,12 @@ def _column(name: str, output: PredictedOutput, arrays: Mapping[str, Array]) -> 
     missing = column.values.isnan()
     partly = missing.any(1) & ~missing.all(1)
     if partly.any():
+        row = int(partly.nonzero()[0])
         raise UserError(
             "not_finite",
-            f"`{name}` is NaN or missing in some numbers of row {int(partly.nonzero()[0])} ({int(partly.sum())} such "
+            f"`{name}` is NaN or missing in some numbers of row {row} ({int(partly.sum())} such "
             "rows in all), expected all or none: write every number, or leave the whole row empty",
+            row,
         )
     if not column.labelled.any():
         raise UserError(

@@ -15,7 +15,7 @@ from workers.engine.data.quality.predictors import predictors
 from workers.engine.data.quality.row_weights import row_weights
 from workers.engine.data.quality.scales import scales
 from workers.engine.data.quality.sentinels import sentinels
-from workers.engine.data.quality.split_sizes import split_sizes
+from workers.engine.data.quality.split_sizes import split_sizes, splits_by_name
 from workers.engine.data.texts.warnings import texts
 
 Check = Callable[[Dataset, DatasetManifest], Iterable[DataWarning]]
@@ -24,6 +24,7 @@ CHECKS: tuple[Check, ...] = (
     constants,
     coverage,
     split_sizes,
+    splits_by_name,
     categories,
     row_weights,
     sentinels,

@@ -61,10 +61,12 @@ def check_meaning(name: str, spec: OutputSpec, values: Rows) -> None:
     if rows.size == 0:
         return
     if np.isinf(rows).any():
+        row = _first(np.isinf(values).any(axis=1))
         raise UserError(
             "not_finite",
-            f"`{name}` is infinite in row {_first(np.isinf(values).any(axis=1))}, expected finite numbers: clip them "
+            f"`{name}` is infinite in row {row}, expected finite numbers: clip them "
             "before uploading, probabilities of exactly 0 to a small number before their logarithm is taken",
+            row,
         )
     if isinstance(spec, ClassOutput) and spec.output == "logits" and rows.shape[1] == 2 and not rows[:, 0].any():
         rows = rows[:, 1:]  # the log-odds of the second class, beside the zero of the first

@@ -1,10 +1,11 @@
-"""Validation and test splits with too few labels to measure with."""
+"""Validation and test splits with too few labels to measure with, and splits that files' names say."""
 
 from collections.abc import Iterator
 from math import sqrt
 
+from app.contracts.problems import listed
 from app.contracts.resources.manifests import DatasetManifest
-from app.contracts.resources.splits import SplitName
+from app.contracts.resources.splits import FileSplits, SplitName, split_in_name
 from app.contracts.resources.statistics import DataWarning
 from app.contracts.specs.supervision.metrics import CLASS_KINDS
 from workers.engine.data.dataset import Dataset
@@ -39,3 +40,19 @@ def split_sizes(dataset: Dataset, manifest: DatasetManifest) -> Iterator[DataWar
                 f"{interval}. Give it a larger share in `splits`, or add labels",
                 targets=(name,),
             )
+
+
+def splits_by_name(dataset: Dataset, manifest: DatasetManifest) -> Iterator[DataWarning]:
+    """`splits_by_name` where rows are in the splits that their files' names say, which a manifest need not ask for."""
+    splits = manifest.splits
+    if not isinstance(splits, FileSplits) or any(split_in_name(name) != each for name, each in splits.files.items()):
+        return
+    found = (
+        f"{split} {listed(name for name, each in splits.files.items() if each == split)} ({len(rows)} rows)"
+        for split, rows in dataset.splits.items()
+    )
+    yield DataWarning(
+        code="splits_by_name",
+        message=f"the rows are in the splits that the names of their files say, found {', '.join(found)}: where that "
+        "is not meant, rename the files, or say `splits`, such as `fractions` of all rows together",
+    )

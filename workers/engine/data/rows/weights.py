@@ -32,6 +32,7 @@ def weight_column(name: str, numbers: Array) -> Tensor:
             "wrong_weight",
             f"the row weights `{name}` have {weights[row]} at row {row} ({int(wrong.sum())} such rows in all), "
             "expected numbers from 0 on: write 0 for a row that is to be left out of the loss",
+            row,
         )
     if not weights.any():
         raise UserError("wrong_weight", f"the row weights `{name}` are all 0, expected some above it: raise a weight")

@@ -26,7 +26,7 @@ def groups_of(column: str, values: Array) -> NDArray[np.int64]:
     if missing:
         row = int(np.flatnonzero(inverse == missing[0])[0])
         raise UserError(
-            "bad_split", f"`{column}` has no group at row {row}: give every row one, such as a number of its own"
+            "bad_split", f"`{column}` has no group at row {row}: give every row one, such as a number of its own", row
         )
     numbers = {text: i for i, text in enumerate(in_order(set(texts)))}
     return np.array([numbers[text] for text in texts], dtype=np.int64)[inverse]

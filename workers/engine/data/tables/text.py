@@ -184,6 +184,7 @@ def _holds_text(name: str, column: str, array: Array, texts: list[str], kind: st
         "wrong_type",
         f"`{name}` holds text, expected numbers: the column `{column}` is `{texts[place][:60]}` at row {row}. "
         f"{_way_out(texts, [texts[i] for i in words], kind)}",
+        row,
     )
 
 

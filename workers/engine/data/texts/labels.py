@@ -38,6 +38,7 @@ def token_labels(name: str, target: TokenClassTarget, column: ListColumn, places
                     "ragged",
                     f"`{name}` has {len(labels)} labels at row {row}, expected {count}, one for each token or word: "
                     "write -100 or null where there is no label",
+                    row,
                 )
             found = np.array([_place(name, row, each, size, known, by_name) for each in labels], np.int32)
             at = places.places[start : start + count]
@@ -78,4 +79,5 @@ def _place(name: str, row: int, label: Any, size: int, known: Mapping[str, int],
     raise UserError(
         "label_out_of_range",
         f"`{name}` has the label {found} at row {row}: expected {expected}, or -100 or null where there is none{names}",
+        row,
     )

@@ -39,4 +39,4 @@ def flat(rows: Sequence[NDArray[np.int32]]) -> NDArray[np.int32]:
 
 def wrong_row(name: str, row: int, found: str, expected: str, way_out: str) -> UserError:
     """A UserError `wrong_tokens` for the list of a row."""
-    return UserError("wrong_tokens", f"`{name}` has {found} at row {row}, expected {expected}: {way_out}")
+    return UserError("wrong_tokens", f"`{name}` has {found} at row {row}, expected {expected}: {way_out}", row)

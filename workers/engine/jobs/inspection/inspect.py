@@ -114,7 +114,7 @@ def _converted(path: Path, manifest: ModelManifest, outputs: Path) -> Inspection
 
 
 def _dataset(dataset: DatasetInput, storage: RowStorage, outputs: Path) -> InspectionOutcome:
-    rows = read_dataset(Path(dataset.path), dataset.manifest, storage=storage)
+    rows = read_dataset(dataset.parts, dataset.manifest, storage=storage)
     facts = facts_of(rows, dataset.manifest)
     files = tuple(_tokenizer(outputs / f"{name}.tokenizer.json", content) for name, content in rows.tokenizers.items())
     return InspectionOutcome(dataset=facts.model_copy(update={"sha256": dataset.sha256}), files=files)

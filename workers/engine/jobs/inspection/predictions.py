@@ -1,7 +1,6 @@
 """The inspection of predictions, against the dataset whose rows they are for."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 
@@ -29,7 +28,7 @@ def inspect_predictions(predictions: PredictionsInput, datasets: Mapping[str, Da
             "were predicted",
         )
     columns, rows = read_predictions(predictions, dataset, dataset.facts.rows)
-    splits = splits_of(Path(dataset.path), dataset.manifest, dataset.facts.rows)
+    splits = splits_of(dataset.parts, dataset.manifest, dataset.facts.rows, dataset.facts.files)
     predicted = torch.stack([column.labelled for column in columns.values()]).any(0)
     return DatasetFacts(
         rows=rows,

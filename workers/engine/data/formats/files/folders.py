@@ -2,20 +2,15 @@
 and AudioFolder.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Final
 
-from app.contracts.resources.splits import SplitName
+from app.contracts.resources.splits import SPLIT_WORDS
 
 LABEL: Final = "label"
 SPLIT: Final = "split"
 FILE_NAME: Final = "file_name"
-_SPLITS: Final[Mapping[str, SplitName]] = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
 
 
 def columns_of_paths(paths: Sequence[str]) -> dict[str, list[str]]:
@@ -26,8 +21,8 @@ def columns_of_paths(paths: Sequence[str]) -> dict[str, list[str]]:
     common = _common(folders)
     below = [parts[common:] for parts in folders]
     found = {FILE_NAME: list(paths)}
-    if all(parts and parts[0].lower() in _SPLITS for parts in below):
-        found[SPLIT] = [_SPLITS[parts[0].lower()] for parts in below]
+    if all(parts and parts[0].lower() in SPLIT_WORDS for parts in below):
+        found[SPLIT] = [SPLIT_WORDS[parts[0].lower()] for parts in below]
         below = [parts[1:] for parts in below]
     if all(below):
         found[LABEL] = [parts[-1] for parts in below]
@@ -39,6 +34,6 @@ def _common(folders: Sequence[tuple[str, ...]]) -> int:
     first, last = min(folders), max(folders)
     inner = min(len(parts) for parts in folders) - 1
     count = 0
-    while count < inner and first[count] == last[count] and first[count].lower() not in _SPLITS:
+    while count < inner and first[count] == last[count] and first[count].lower() not in SPLIT_WORDS:
         count += 1
     return count
