@@ -34,10 +34,10 @@ def encoded(image: Image.Image | Pixels, kind: str = "PNG", **options: Any) -> b
 
 
 def zipped(path: Path, files: Mapping[str, bytes], compression: int = zipfile.ZIP_STORED) -> Path:
-    """An archive of files, in this order."""
-    with zipfile.ZipFile(path, "w", compression) as archive:
+    """An archive of files, in this order: equal bytes for equal files, at whatever time."""
+    with zipfile.ZipFile(path, "w") as archive:
         for name, content in files.items():
-            archive.writestr(name, content)
+            archive.writestr(zipfile.ZipInfo(name), content, compression)
     return path
 
 
