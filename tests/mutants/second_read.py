@@ -173,9 +173,13 @@ def _columns_alike(columns: Columns, manifest: DatasetManifest, found: Dataset) 
 
 
 def _maps_alike(name: str, target: MapTarget, values: Any, found: Dataset) -> None:
-    """Arrays of numbers, or PNG files of the size of their images; -1 where a pixel has no label."""
+    """Arrays of numbers, or PNG files where they have the size of the map; -1 where a pixel has no label."""
+    shape = found.targets[name].shape
     if not isinstance(values, np.ndarray):
-        values = np.stack([_mask(each, found.targets[name].shape) for each in values])
+        masks = [_mask(each, shape) for each in values]
+        if any(mask.shape != shape for mask in masks):
+            return
+        values = np.stack(masks)
     labels = values.reshape(found.rows, -1).astype(np.int64)
     without = (labels == -100) | (labels == -1) | (labels == (-1 if target.ignore is None else target.ignore))
     same = np.array_equal(np.where(without, -1, labels), found.targets[name].values.numpy())

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from numpy.typing import NDArray
 
@@ -186,6 +188,23 @@ def test_numbers_that_are_no_characters_are_refused(order: str, tmp_path: Path) 
     with pytest.raises(UserError, match=r"`y\.npy` has numbers that are no characters") as caught:
         read_columns(tmp_path / "rows.npz", "npz", {"y"})
     assert caught.value.code == "unreadable"
+
+
+@pytest.mark.parametrize("unit", ["ns", "ps", "fs", "as", "us", "ms", "s", "D"])
+@pytest.mark.parametrize("kind", ["m", "M"])
+def test_the_smallest_times_are_no_zeros(kind: str, unit: str, tmp_path: Path) -> None:
+    """Labels that are nanoseconds would all be class 0, without a word."""
+    seconds = {"ns": 1e-9, "ps": 1e-12, "fs": 1e-15, "as": 1e-18, "us": 1e-6, "ms": 1e-3, "s": 1.0, "D": 86400.0}[unit]
+    counts = np.array([1, -1, 2500, -2500])
+    times = np.append(counts.astype(f"{kind}8[{unit}]"), np.array(["NaT"], f"{kind}8[{unit}]"))
+    np.savez(tmp_path / "rows", t=times)
+    found = read_columns(tmp_path / "rows.npz", "npz", {"t"}).arrays["t"]
+    np.testing.assert_allclose(found, [*counts * seconds, np.nan], rtol=1e-6)
+    if unit in ("ns", "us", "ms", "s"):
+        column = pa.array(counts, pa.duration(unit) if kind == "m" else pa.timestamp(unit))
+        pyarrow.parquet.write_table(pa.table({"t": column}), tmp_path / "rows.parquet")
+        again = read_columns(tmp_path / "rows.parquet", "parquet", {"t"}).arrays["t"]
+        np.testing.assert_allclose(again, counts * seconds, rtol=1e-6)
 
 
 def test_a_missing_key_is_reported_beside_those_that_there_are(tmp_path: Path) -> None:

@@ -109,14 +109,19 @@ def _column(name: str, column: pa.ChunkedArray, as_text: bool) -> Array:
 def _seconds(column: pa.ChunkedArray, kind: pa.DataType) -> Array:
     """Dates and timestamps as seconds since 1970-01-01 UTC, times of day and durations as seconds: float64, NaN."""
     if pa.types.is_date(kind):
-        column = column.cast(pa.timestamp("us"))
+        counts = column.cast(pa.timestamp("us"))
     elif pa.types.is_time(kind):
-        column = column.cast(pa.time64("us"))
+        counts = column.cast(pa.time64("us"), safe=False)
     elif pa.types.is_duration(kind):
-        column = column.cast(pa.duration("us"), safe=False)
+        counts = column.cast(pa.duration("us"), safe=False)
     else:
-        column = column.cast(pa.timestamp("us", tz=kind.tz), safe=False)
-    return np.asarray(column.cast(pa.int64()).to_numpy(), dtype=np.float64) / 1e6
+        counts = column.cast(pa.timestamp("us", tz=kind.tz), safe=False)
+    microseconds = counts.cast(pa.int64())
+    seconds = np.asarray(microseconds.to_numpy(), dtype=np.float64) / 1e6
+    if getattr(kind, "unit", None) != "ns":
+        return seconds
+    rest = pa.compute.subtract(column.cast(pa.int64()), pa.compute.multiply(microseconds, 1000))
+    return seconds + np.asarray(rest.to_numpy(), dtype=np.float64) / 1e9
 
 
 def _is_list(kind: pa.DataType) -> bool:

@@ -165,14 +165,24 @@ def _mapped(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, file: IO[bytes], s
     return np.memmap(archive.filename, dtype=np.uint8, mode="r", offset=offset, shape=shape)
 
 
+_FINEST: Final = {"ps": 1e12, "fs": 1e15, "as": 1e18}
+"""Units of a second that numpy has below nanoseconds, whose range is days at most."""
+
+
 def _seconds(rows: Array) -> Array:
     """Timestamps as seconds since 1970-01-01 UTC, durations as seconds: float64, NaN where missing (NaT). Others as
     they are.
     """
     if rows.dtype.kind not in "mM":
         return rows
+    unit, step = np.datetime_data(rows.dtype)
+    if unit in _FINEST:
+        return np.where(np.isnat(rows), np.nan, rows.astype(np.int64) * (step / _FINEST[unit]))
     microseconds = rows.astype(f"{rows.dtype.kind}8[us]")
-    return np.where(np.isnat(microseconds), np.nan, microseconds.astype(np.int64) / 1e6)
+    seconds = microseconds.astype(np.int64) / 1e6
+    if unit == "ns":
+        seconds += (rows - microseconds).astype("m8[ns]").astype(np.int64) / 1e9
+    return np.where(np.isnat(rows), np.nan, seconds)
 
 
 def _npy_header(file: IO[bytes], member: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
