@@ -110,7 +110,8 @@ def columns_of_splits(splits: FractionSplits | ColumnSplits | FileSplits) -> set
 
 
 def _kind_of_splits(value: Any) -> str:
-    named = value if isinstance(value, dict) else vars(value)
+    """Of a document or of a parsed one; what is neither is no `FractionSplits`, and refused as such."""
+    named = value if isinstance(value, dict) else getattr(value, "__dict__", {})
     return next((kind for kind in ("column", "files") if kind in named), "fractions")
 
 

@@ -12,7 +12,8 @@ from app.contracts.specs.families.layer_pairs import LayerPair, LayerPooling
 
 Sides = tuple[tuple[LayerOwner, Shape], tuple[LayerOwner, Shape]]
 """The student and its layer, the teacher and its layer."""
-_WAY_OUT = "compare one vector a row by `pool`, use `penultimate`, or the outputs by `soft_targets`"
+_POOLED = ("any", "same_kind")
+"""Shapes of layers of the terms that compare pooled vectors too."""
 
 
 def compared_shapes(
@@ -20,6 +21,10 @@ def compared_shapes(
 ) -> tuple[Shape, Shape] | None:
     """What a term compares of two layers, of the student and of the teacher; None where these do not go together."""
     (ours, shape), (theirs, taught) = sides
+    if pair.pool is not None and term.layer_shapes not in _POOLED:
+        detail = f"`{term.method}` compares layers as they are, and no pooled ones: leave it out, or use `fitnets`"
+        findings.problem(f"{place}/pool", "shape_mismatch", detail)
+        return None
     if pair.pool is not None:
         return _pooled(pair.pool, sides, findings, f"{place}/pool")
     if not ours.is_by_token(shape) and not theirs.is_by_token(taught):
@@ -27,22 +32,27 @@ def compared_shapes(
     if term.layer_shapes not in ("tokens", "same_kind"):
         owner = ours if ours.is_by_token(shape) else theirs
         detail = f"`{term.method}` compares one vector a row, and this layer of the {owner.side} has one for each token"
-        findings.problem(f"{place}/{owner.side}_layer", "shape_mismatch", f"{detail} of a text: {_WAY_OUT}")
+        findings.problem(f"{place}/{owner.side}_layer", "shape_mismatch", f"{detail} of a text: {_way_out(term)}")
         return None
     if not (ours.is_by_token(shape) and theirs.is_by_token(taught)):
         findings.problem(
             f"{place}/teacher_layer",
             "shape_mismatch",
             f"expected two layers with a vector for each token of a text, or two without, found {list(shape)} of the "
-            f"student and {list(taught)} of the teacher: {_WAY_OUT}",
+            f"student and {list(taught)} of the teacher: {_way_out(term)}",
         )
         return None
-    if not _reads_alike(ours, theirs, findings, f"{place}/teacher_layer"):
+    if not _reads_alike(term, ours, theirs, findings, f"{place}/teacher_layer"):
         return None
     return shape, (shape[0], *taught[1:])
 
 
-def _reads_alike(ours: LayerOwner, theirs: LayerOwner, findings: Findings, place: str) -> bool:
+def _way_out(term: FeatureTerm) -> str:
+    pooled = "`pool`" if term.layer_shapes in _POOLED else "`fitnets` with `pool`"
+    return f"compare one vector a row by {pooled}, use `penultimate`, or the outputs by `soft_targets`"
+
+
+def _reads_alike(term: FeatureTerm, ours: LayerOwner, theirs: LayerOwner, findings: Findings, place: str) -> bool:
     """Whether the teacher can read the student's rows. Networks whose tokenizers are not known yet pass."""
     if ours.tokens is None or theirs.tokens is None:
         findings.unknown()
@@ -52,7 +62,7 @@ def _reads_alike(ours: LayerOwner, theirs: LayerOwner, findings: Findings, place
             place,
             "tokens_differ",
             "layers are compared token by token where teacher and student read the same tokens, and these read by "
-            f"other tokenizers: give the student the teacher's by `tokenizer`, or {_WAY_OUT}",
+            f"other tokenizers: give the student the teacher's by `tokenizer`, or {_way_out(term)}",
         )
         return False
     if theirs.longest_row < ours.longest_row:

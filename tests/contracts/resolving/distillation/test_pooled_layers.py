@@ -52,3 +52,13 @@ def test_layers_without_tokens_or_maps_are_not_pooled() -> None:
         theirs = (LayerOwner("the teacher", "teacher", architecture, {}), shape)
         assert compared_shapes(term, term, (ours, theirs), findings, "/features/0") is None
         assert [each.code for each in findings.problems] == ["shape_mismatch"], shape
+
+
+@pytest.mark.parametrize("method", ["hidden_states", "relations", "attention"])
+def test_methods_that_compare_layers_as_they_are_take_no_pool(method: str) -> None:
+    spec = pooled(LAST, LAST)
+    spec["distillation"]["features"]["method"] = method
+    found = resolved(spec, dataset(), network())
+    assert ("/distillation/features/0/pool", "shape_mismatch") in codes(found)
+    (detail,) = [each.detail for each in found.problems if each.pointer.endswith("/pool")]
+    assert "use `fitnets`" in detail
