@@ -123,7 +123,7 @@ def test_a_teacher_of_longer_rows_reads_those_of_the_student(harness: EngineHarn
         ({"method": "similarity"}, SAME, "/student_layer", "shape_mismatch"),
         ({"method": "crd"}, SAME, "/student_layer", "shape_mismatch"),
         ({"method": "fitnets", "student_layer": "penultimate"}, SAME, "/teacher_layer", "shape_mismatch"),
-        ({"method": "hidden_states", "pool": "mean"}, SAME, "", "shape_mismatch"),
+        ({"method": "hidden_states", "pool": "mean"}, SAME, "/pool", "shape_mismatch"),
         ({"method": "relations", "heads": 3}, SAME, "/heads", "shape_mismatch"),
         (
             {"method": "fitnets", "pool": "mean", "teacher_layer": "penultimate", "student_layer": "penultimate"},

@@ -10,7 +10,7 @@ import torch
 from google.protobuf.message import DecodeError
 from torch import Tensor
 
-from app.contracts.problems import UserError
+from app.contracts.problems import UserError, listed
 from app.contracts.resources.facts import Layer, ModelFacts
 from app.contracts.resources.manifests import ModelManifest
 from workers.engine.evaluation.examples import RawModel, examples_of
@@ -45,6 +45,18 @@ def _check_of_rows(manifest: ModelManifest) -> None:
         )
 
 
+def _check_rename(manifest: ModelManifest, graph: onnx.GraphProto) -> None:
+    """Raises UserError `bad_rename` for names that neither an input nor an output of the graph has."""
+    inputs, outputs = [each.name for each in graph.input], [each.name for each in graph.output]
+    unknown = sorted(set(manifest.rename).difference(inputs, outputs))
+    if unknown:
+        raise UserError(
+            "bad_rename",
+            f"`rename` names {listed(unknown)}, and the graph has the inputs {listed(inputs)} and the outputs "
+            f"{listed(outputs)}: use these names, or leave them out",
+        )
+
+
 def inspect_onnx_model(path: Path, manifest: ModelManifest, folder: Path | None = None) -> ModelFacts:
     """Check a graph, or a zip with a graph and its data, and run it. Raises UserError with the reason of the rejection.
 
@@ -54,6 +66,7 @@ def inspect_onnx_model(path: Path, manifest: ModelManifest, folder: Path | None 
     begun = monotonic()
     _check_of_rows(manifest)
     model, changed = _parsed(path)
+    _check_rename(manifest, model.graph)
     manifest, own, cut = as_exported(model, manifest)
     changed = cut or changed
     labels = class_labels(model)

@@ -226,3 +226,14 @@ def test_the_facts_show_the_outputs_of_three_rows(tmp_path: Path) -> None:
     facts = inspected(graph(), tmp_path, inputs={"x": {"scale": 0.5}})
     rows = np.stack([np.zeros(4), np.ones(4), np.arange(4) / 4]) * 0.5
     np.testing.assert_allclose(facts.examples["y"], rows @ W, rtol=1e-6)
+
+
+@pytest.mark.parametrize("names", [{"x": "image", "xx": "other"}, {"scores": "y"}])
+def test_a_name_to_rename_that_the_graph_does_not_have_is_refused(names: dict[str, str], tmp_path: Path) -> None:
+    message = refused("bad_rename", lambda: inspected(graph(GEMM), tmp_path, rename=names))
+    assert "the inputs `x` and the outputs `y`" in message
+
+
+def test_a_constant_is_no_other_name_of_the_input_that_is_left(tmp_path: Path) -> None:
+    message = refused("unknown_input", lambda: inspected(graph(GEMM), tmp_path, inputs={"zz": {"constant": 0}}))
+    assert "zz" in message

@@ -136,7 +136,8 @@ def names_here(graph: list[str], manifest: ModelManifest) -> dict[str, str]:
         )
     left = [graph_name for graph_name, name in names.items() if name not in manifest.inputs]
     surplus = [name for name in manifest.inputs if name not in names.values()]
-    if len(left) == len(surplus) == 1:  # the only one that is left has the manifest's name
+    fed = [name for name in surplus if manifest.inputs[name].constant is None]
+    if len(left) == len(surplus) == len(fed) == 1:  # the only one that is left has the manifest's name
         names[left[0]] = surplus[0]
     return names
 
