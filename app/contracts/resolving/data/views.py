@@ -121,16 +121,21 @@ def _check_views_of_numbers(
 
 
 def _check_features(views: Views, inputs: Sequence[InputFacts], findings: Findings) -> None:
-    """Pixels have no frequencies: masks across a whole image are no view of it."""
-    if not any(each.raw is not None and each.raw.image is not None for each in inputs):
-        return
+    """Pixels have no frequencies: masks across a whole image are no view of it. Features of sounds are not turned."""
+    raw = [each.raw for each in inputs if each.raw is not None]
+    of_images, of_sounds = any(each.image is not None for each in raw), any(each.audio is not None for each in raw)
     for place, transform in enumerate(views.transforms):
-        if transform.rows == "features":
-            findings.problem(
-                f"/training/views/transforms/{place}",
-                "view_undefined",
-                f"`{transform.kind}` masks frequencies and times of sounds, found images: use `cutout`",
-            )
+        reason = None
+        if of_images and transform.rows == "features":
+            reason = f"`{transform.kind}` masks frequencies and times of sounds, found images: use `cutout`"
+        elif of_sounds and (isinstance(transform, RandAugmentView) or _is_upside_down(transform)):
+            reason = f"`{transform.kind}` turns images, found sounds: use `spec_augment`"
+        if reason is not None:
+            findings.problem(f"/training/views/transforms/{place}", "view_undefined", reason)
+
+
+def _is_upside_down(transform: Transform) -> bool:
+    return isinstance(transform, FlipView) and transform.direction == "vertical"
 
 
 def _check_maps(views: Views, maps: Mapping[str, MapShape], shape: tuple[int, ...] | None, findings: Findings) -> None:

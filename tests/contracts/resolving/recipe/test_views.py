@@ -76,6 +76,16 @@ def test_pixels_are_no_frequencies() -> None:
     assert "found images: use `cutout`" in problem.detail
 
 
+@pytest.mark.parametrize("view", [{"kind": "rand_augment"}, {"kind": "flip", "direction": "vertical"}])
+def test_sounds_are_not_turned(view: dict[str, Any]) -> None:
+    spec, form = {**TRAIN, "training": {"views": {"transforms": [view]}}}, AudioForm(seconds=1.0)
+    raw = RawInput(dtype="float32", shape=form.row, arranged=form.row, rows="float32", audio=form)
+    sounds = rows(1, 64, 100).model_copy(update={"inputs": {"x": InputFacts(shape=form.row, raw=raw)}})
+    (problem,) = resolved(spec, sounds).problems
+    assert (problem.pointer, problem.code) == ("/training/views/transforms/0", "view_undefined")
+    assert "use `spec_augment`" in problem.detail
+
+
 @pytest.mark.parametrize("recipe", ["fast", "default"])
 def test_the_other_recipes_choose_no_views(recipe: str) -> None:
     assert views(resolved({**TRAIN, "training": {"recipe": recipe}}, rows(1, 28, 28))) is None
