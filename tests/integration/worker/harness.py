@@ -59,7 +59,7 @@ class Process:
         self.popen.send_signal(number)
 
     async def stop(self) -> None:
-        """SIGSTOP to the supervisor alone, but not while it writes to SQLite: nobody else could until it goes on."""
+        """Send SIGSTOP to the supervisor alone, at a time when it does not hold the lock of SQLite for writing."""
         self.send(signal.SIGSTOP)
         while not await asyncio.to_thread(_is_writable, self._database_url):
             self.send(signal.SIGCONT)
