@@ -1,6 +1,5 @@
 """Students and teachers of texts: training, tokenizers, files, and what cannot be asked of them."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ import torch
 from app.contracts.problems import UserError
 from app.contracts.resources.manifests import ClassOutput
 from app.contracts.specs.families.library import HuggingFace
-from app.contracts.specs.jobs import JOB_SPEC, DatasetRef
+from app.contracts.specs.jobs import DatasetRef
 from app.contracts.wire.orders import TrainingOutcome
-from tests.engine.harness import DATASET, OTHER, TEACHER, EngineHarness, StopAtStep, report_of, resolved
+from tests.engine.harness import DATASET, OTHER, TEACHER, EngineHarness, StopAtStep, report_of
 from tests.engine.jobs.texts.sentences import BERT, MANIFEST, TRAINING, sentences, with_sentences, written
 from tests.engine.jobs.texts.teachers import CLASSES, as_teacher, network, packed, words_alone
 from workers.engine.common.stop import Stopped
@@ -49,11 +48,7 @@ def trained(harness: EngineHarness) -> TrainingOutcome:
 
 def problems(harness: EngineHarness, spec: dict[str, Any]) -> dict[str, str]:
     """Pointers and codes of what a dry run refuses."""
-    assert harness.data is not None
-    parsed = JOB_SPEC.validate_json(json.dumps({"dataset": DATASET, **spec}))
-    models = {name: each.facts for name, each in harness.models.items()}
-    found = resolved(parsed, {DATASET: harness.data.facts}, models)
-    return {each.pointer: each.code for each in found.problems}
+    return {each.pointer: each.code for each in harness.problems(spec)}
 
 
 def test_a_student_learns_words_by_the_tokenizer_of_its_dataset(trained: TrainingOutcome) -> None:

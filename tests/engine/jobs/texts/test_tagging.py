@@ -71,11 +71,7 @@ def trained(harness: EngineHarness) -> TrainingOutcome:
 
 def problems(harness: EngineHarness, spec: dict[str, Any]) -> dict[str, str]:
     """Pointers and codes of what a dry run refuses."""
-    assert harness.data is not None
-    parsed = JOB_SPEC.validate_json(json.dumps({"dataset": DATASET, **spec}))
-    models = {name: each.facts for name, each in harness.models.items()}
-    found = resolved(parsed, {DATASET: harness.data.facts, OTHER: harness.data.facts}, models)
-    return {each.pointer: each.code for each in found.problems}
+    return {each.pointer: each.code for each in harness.problems(spec, [OTHER])}
 
 
 def test_a_student_learns_a_rule_of_tokens(trained: TrainingOutcome) -> None:

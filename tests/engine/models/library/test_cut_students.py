@@ -12,8 +12,7 @@ from app.contracts.resolving.students.starts import evenly_spaced
 from app.contracts.specs.families.family import Cut
 from app.contracts.specs.families.huggingface_configs import NAMED_BY_LAYERS, TEXT_TYPES, WIDTH_KEYS, layers_key
 from app.contracts.specs.families.library import HuggingFace
-from app.contracts.specs.jobs import JOB_SPEC
-from tests.engine.harness import DATASET, SECOND, TEACHER, EngineHarness, made_once, resolved
+from tests.engine.harness import SECOND, TEACHER, EngineHarness, made_once
 from tests.engine.jobs.texts import teachers
 from tests.engine.jobs.texts.sentences import BERT, with_sentences
 from tests.engine.models.begun import assert_same, begun, tensors_of, whole
@@ -41,10 +40,7 @@ def part(**fields: Any) -> Json:
 
 
 def problems(harness: EngineHarness, spec: Json) -> list[tuple[str, str]]:
-    assert harness.data is not None
-    parsed = JOB_SPEC.validate_json(json.dumps({"dataset": DATASET, **spec}))
-    models = {name: each.facts for name, each in harness.models.items()}
-    return [(each.pointer, each.code) for each in resolved(parsed, {DATASET: harness.data.facts}, models).problems]
+    return [(each.pointer, each.code) for each in harness.problems(spec)]
 
 
 def described(name: str, depth: int) -> HuggingFace:

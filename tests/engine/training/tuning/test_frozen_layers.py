@@ -1,15 +1,13 @@
 """Layers that are not trained: in jobs, and on networks of every kind."""
 
-import json
 from typing import Any
 
 import pytest
 import torch
 
 from app.contracts.problems import UserError
-from app.contracts.specs.jobs import JOB_SPEC
 from app.contracts.specs.training import FrozenUntil, TrainingSpec
-from tests.engine.harness import DATASET, SECOND, EngineHarness, StopAtStep, resolved
+from tests.engine.harness import SECOND, EngineHarness, StopAtStep
 from tests.engine.jobs.distillation.method_specs import TRAINING as SHORT
 from tests.engine.jobs.distillation.method_specs import add_teachers, feature
 from tests.engine.jobs.preflight.test_preflight import preflight
@@ -46,10 +44,7 @@ def images(harness: EngineHarness) -> EngineHarness:
 
 
 def problems(harness: EngineHarness, spec: Json) -> list[tuple[str, str, str]]:
-    assert harness.data is not None
-    parsed = JOB_SPEC.validate_json(json.dumps({"dataset": DATASET, **spec}))
-    found = resolved(parsed, {DATASET: harness.data.facts}, {n: each.facts for n, each in harness.models.items()})
-    return [(each.code, each.pointer, each.detail) for each in found.problems]
+    return [(each.code, each.pointer, each.detail) for each in harness.problems(spec)]
 
 
 def differing(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
