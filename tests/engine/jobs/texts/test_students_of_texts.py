@@ -156,6 +156,10 @@ def test_texts_that_are_longer_than_a_teacher_reads_are_told(tmp_path: Path) -> 
     assert "texts_cut" in made.log.warnings
     made.run({**TRAIN, "training": {**TRAINING, "steps": 2}}, job="own")
     assert "texts_cut" not in made.log.warnings, "its own tokenizer reads all of them"
+    student = {**BERT, "tokenizer": TEACHER}
+    report = report_of(made.run({**DISTILL, "student": student, "training": {**TRAINING, "steps": 2}}, job="theirs"))
+    (cut,) = (each["message"] for each in report.warnings if each["code"] == "texts_cut")
+    assert "have 20 tokens or more, and the student reads no further" in cut
 
 
 def test_what_its_own_tokenizer_cuts_is_told_of_students_that_read_by_it(
