@@ -149,7 +149,7 @@ def _resolve_training(
     check_views(spec, dataset, models, findings)
     check_views_of_tokens(spec, dataset, models, findings)
     check_search(spec, dataset, findings)
-    repeat_warnings(spec, datasets, findings)
+    repeat_warnings(spec, datasets, models, findings)
     by_posted_field(findings, posted)
     return Resolution(
         spec,

@@ -21,7 +21,7 @@ def cell(value: t.Any, text: bool) -> t.Any:  # a category; or a number, NaN whe
     return date.replace(tzinfo=date.tzinfo or dt.UTC).timestamp()
 
 
-path, fed = HERE / "reference.npz" if CHECKS else Path((sys.argv[1:] or [sys.exit(__doc__)])[0]), dict[str, t.Any]()
+path = HERE / "reference.npz" if CHECKS else Path(sys.exit(__doc__) if (x := "".join(sys.argv[1:2]))[:1] in "-" else x)
 (path.suffix != ".parquet" and (HERE / MODEL).is_file()) or sys.exit(f"{path} is not csv, jsonl, npz, or no {MODEL}")
 if path.suffix == ".npz":
     found: dict[str, t.Any] = {k: np.char.decode(v) if v.dtype.kind == "S" else v for k, v in np.load(path).items()}
@@ -32,7 +32,7 @@ else:
     if odd := [i for i, row in enumerate(table or [{None: 0}]) if None in row or ... in row.values()]:
         sys.exit(f"{path}: expected a value for each column in each row, found none or more or fewer in row {odd[0]}")
     found = {str(k).strip(): np.array([r.get(k) for r in table], object) for k in {k: 0 for r in table for k in r}}
-session = onnxruntime.InferenceSession(HERE / MODEL, providers=["CPUExecutionProvider"])
+session, fed = onnxruntime.InferenceSession(HERE / MODEL, providers=["CPUExecutionProvider"]), dict[str, t.Any]()
 for source in session.get_inputs():
     kind, text = {"float": "float32", "string": "object"}.get(x := source.type[7:-1], x), x == "string"
     keys = [f"inputs/{source.name}"] if CHECKS else CONFIG["inputs"][source.name]["columns"]

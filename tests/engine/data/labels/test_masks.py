@@ -154,6 +154,29 @@ def test_a_turned_image_has_the_mask_that_a_person_draws(tmp_path: Path) -> None
         np.testing.assert_array_equal(found.targets["map"].values[0].reshape(HEIGHT, WIDTH), labels())
 
 
+def test_a_mask_that_lies_as_its_image_is_stored_is_refused_by_its_orientation(tmp_path: Path) -> None:
+    turned = Image.fromarray(noise(WIDTH, HEIGHT))
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    lying = encoded(labels(0, WIDTH, HEIGHT))
+    table = b"file_name,mask\na.jpg,m.png\n"
+    files = {"a.jpg": encoded(turned, "JPEG", exif=exif), "m.png": lying, "metadata.csv": table}
+    with pytest.raises(UserError, match="8 x 6 after its orientation by EXIF: write the mask upright") as caught:
+        read_dataset(zipped(tmp_path / "a.zip", files), manifest())
+    assert caught.value.code == "shape_mismatch"
+
+
+@pytest.mark.parametrize("targets", [{}, {"map": {"kind": "map", "classes": 3}}])
+def test_masks_that_no_target_names_are_refused_by_the_way_to_name_them(
+    targets: dict[str, Any], tmp_path: Path
+) -> None:
+    read_as = manifest().model_dump() | {"targets": targets}
+    with pytest.raises(UserError, match="where these are masks, name their column") as caught:
+        read_dataset(archive(tmp_path, {"a": encoded(labels())}), DatasetManifest.model_validate(read_as))
+    assert caught.value.code == "metadata_mismatch"
+    assert "`masks/a.png`" in caught.value.message
+
+
 @pytest.mark.parametrize(
     ("table", "code", "named"),
     [

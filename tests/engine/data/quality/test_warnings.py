@@ -1,6 +1,7 @@
 """Each warning about a dataset where it must come, and on clean data where it must not."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,15 @@ from workers.engine.data.reading import read_dataset
 Array = NDArray[Any]
 CLASS2: dict[str, Any] = {"kind": "class", "classes": 2}
 VALUE: dict[str, Any] = {"kind": "value"}
+NOTHING: Mapping[str, Array] = {}
 
 
-def facts(folder: Path, x: Array, y: Array, target: dict[str, Any], **manifest: Any) -> DatasetFacts:
+def facts(
+    folder: Path, x: Array, y: Array, target: dict[str, Any], more: Mapping[str, Array] = NOTHING, **manifest: Any
+) -> DatasetFacts:
     path = folder / "data.npz"
-    np.savez(path, x=x, y=y)
+    columns: dict[str, Any] = {"x": x, "y": y, **more}
+    np.savez(path, **columns)
     document = {"name": "d", "format": "npz", "inputs": {"x": {"kind": "array"}}, "targets": {"y": target}, **manifest}
     parsed = DatasetManifest.model_validate_json(json.dumps(document))
     return facts_of(read_dataset(path, parsed), parsed)
@@ -109,6 +114,16 @@ def test_what_is_unusual_is_named(name: str, tmp_path: Path) -> None:
     assert any(part in message for message in messages), messages
     others = {warning.code for warning in facts(tmp_path, x, y, target).warnings} - {code}
     assert others <= {"class_without_labels", "few_labels"}, others
+
+
+def test_copies_that_independent_columns_would_repeat_are_told_beside_the_others(tmp_path: Path) -> None:
+    x = table()
+    x[:300] = np.arange(300)[:, None] % 2
+    x, split = np.r_[x, x[:20], x[400:430]], np.repeat(["train", "test"], [600, 50])
+    found = facts(tmp_path, x, np.zeros(650), VALUE, {"split": split}, splits={"column": "split"})
+    (warning,) = (each for each in found.warnings if each.code == "duplicate_rows")
+    assert warning.message.startswith("30 of 50 rows of the test split (60.0%) have the same inputs")
+    assert "beside 20 that independent columns would repeat too" in warning.message
 
 
 def test_minus_one_that_is_written_as_a_class_is_one(tmp_path: Path) -> None:

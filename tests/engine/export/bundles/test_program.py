@@ -67,10 +67,11 @@ def test_a_gap_that_nothing_fills_has_no_class_and_is_null_in_json(tmp_path: Pat
     ]
 
 
-def test_without_a_file_it_says_how_it_is_called(tmp_path: Path) -> None:
-    done = run_bare(bundle(tmp_path, TensorProto.FLOAT, np.ones((3, 2), np.float32)))
+@pytest.mark.parametrize("arguments", [(), ("",), ("--help",), ("-h",)])
+def test_without_a_file_it_says_how_it_is_called(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    done = run_bare(bundle(tmp_path, TensorProto.FLOAT, np.ones((3, 2), np.float32)), *arguments)
     assert done.returncode == 1
-    assert "python predict.py ROWS" in done.stderr
+    assert done.stderr.startswith("`python predict.py ROWS [MODEL]`")
 
 
 def columns(folder: Path, *names: str) -> None:

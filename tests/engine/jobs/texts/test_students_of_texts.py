@@ -151,6 +151,38 @@ def test_texts_that_are_longer_than_a_teacher_reads_are_told(tmp_path: Path) -> 
     assert "texts_cut" in made.log.warnings
     made.run({**TRAIN, "training": {**TRAINING, "steps": 2}}, job="own")
     assert "texts_cut" not in made.log.warnings, "its own tokenizer reads all of them"
+    student = {**BERT, "tokenizer": TEACHER}
+    report = report_of(made.run({**DISTILL, "student": student, "training": {**TRAINING, "steps": 2}}, job="theirs"))
+    (cut,) = (each["message"] for each in report.warnings if each["code"] == "texts_cut")
+    assert "have 20 tokens or more, and the student reads no further" in cut
+
+
+def test_what_its_own_tokenizer_cuts_is_told_of_students_that_read_by_it(
+    harness: EngineHarness, tmp_path: Path
+) -> None:
+    made = EngineHarness(tmp_path)
+    inputs = {"text": {"kind": "text", "length": 8, "tokenizer": {"size": 400}}}
+    made.file(written(tmp_path, sentences(60)), **{**MANIFEST, "inputs": inputs})
+    made.models = harness.models
+    assert made.data is not None
+    models = {name: each.facts for name, each in made.models.items()}
+    told = {}
+    for name, student in STUDENTS.items():
+        spec = JOB_SPEC.validate_json(json.dumps({"dataset": DATASET, **DISTILL, "student": student}))
+        found = resolved(spec, {DATASET: made.data.facts}, models)
+        assert not found.problems, name
+        told[name] = "texts_cut" in {each["code"] for each in found.warnings}
+    assert told == {"own": True, "of the teacher": False, "the teacher's network": False}
+    made.tokenizers |= harness.tokenizers
+    outcome = made.run({**DISTILL, "student": STUDENTS["of the teacher"], "training": {**TRAINING, "steps": 2}})
+    assert "texts_cut" not in {each["code"] for each in report_of(outcome).warnings}
+
+
+STUDENTS: dict[str, dict[str, Any]] = {
+    "own": BERT,
+    "of the teacher": {**BERT, "tokenizer": TEACHER},
+    "the teacher's network": {"from_teacher": {"teacher": 0}},
+}
 
 
 def test_pairs_of_texts_have_types_of_their_own(tmp_path: Path) -> None:

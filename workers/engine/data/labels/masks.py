@@ -69,10 +69,12 @@ def _check_sizes(name: str, mask: Image.Image, images: EncodedFiles, row: int) -
     image = opened(images.name(row), images.read(row))
     (width, height), expected = _seen_size(name, mask), _seen_size(images.name(row), image)
     if (width, height) != expected:
+        as_stored = (width, height) == image.size
         raise UserError(
             "shape_mismatch",
             f"the mask `{name}` has {width} x {height} pixels, its image `{images.name(row)}` {expected[0]} x "
-            f"{expected[1]}: write the mask at the size of its image",
+            f"{expected[1]}{' after its orientation by EXIF' if as_stored else ''}: write the mask "
+            f"{'upright, as the image looks' if as_stored else 'at the size of its image'}",
         )
 
 

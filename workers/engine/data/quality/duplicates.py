@@ -2,7 +2,8 @@
 
 Rows are compared by a 64-bit hash of up to MAX_HASHED evenly spaced numbers of each, and those of equal hash number by
 number. Discrete inputs repeat by themselves: rows that would be expected twice, from how often each of their numbers
-occurs, are not counted.
+occurs, are not counted, and the message says how many they are. The tokens of a text do not repeat by themselves: of
+rows with texts every copy is counted.
 """
 
 from collections.abc import Iterator
@@ -46,15 +47,19 @@ def duplicates(dataset: Dataset, manifest: DatasetManifest) -> Iterator[DataWarn
         every = dataset.splits[name].numpy()
         rows = evenly(every, MAX_COMPARED)
         copies, least = _copies(inputs, rows, train, hashes), max(MIN_ROWS, MIN_SHARE * len(rows))
-        count = int(_unexpected(inputs, copies, dataset.rows).sum()) if len(copies) >= least else 0
+        count = len(copies)
+        if count >= least and not dataset.tokens:
+            count = int(_unexpected(inputs, copies, dataset.rows).sum())
         if count < least:
             continue
         note = sample_note(len(rows), len(every)) + sample_note(len(train), len(dataset.splits["train"]))
+        chance = len(copies) - count
+        rest = f", beside {chance} that independent columns would repeat too" if chance else ""
         yield DataWarning(
             code="duplicate_rows",
             message=f"{count} of {len(rows)} rows of the {name} split ({count / len(rows):.1%}) have the same inputs "
-            f"as a row of the training split{note}, expected none: what is measured on them is memory. Remove the "
-            "copies, or keep copies in one split by `splits.column`",
+            f"as a row of the training split{note}{rest}, expected none: what is measured on them is memory. Remove "
+            "the copies, or keep copies in one split by `splits.column`",
         )
 
 

@@ -134,6 +134,14 @@ def code_of(path: Path, **changes: Any) -> UserError:
     return caught.value
 
 
+@pytest.mark.parametrize("rate", [100, 384_000])
+def test_a_rate_that_is_not_read_is_told_with_the_rates_that_are(rate: int, tmp_path: Path) -> None:
+    error = code_of(zipped(tmp_path / "a.zip", {"high/0.wav": encoded(noise(0.3, rate), rate), "low/1.wav": WAV}))
+    assert error.code == "unsupported_sound"
+    expected = f"`high/0.wav` has {rate} samples a second, expected 4000 to 192000: resample it, or leave it out"
+    assert error.message == expected
+
+
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_hostile_sound_is_refused_by_name(case: str, tmp_path: Path) -> None:
     content, code, named = REFUSED[case]

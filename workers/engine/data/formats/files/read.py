@@ -128,12 +128,13 @@ class _Table:
         absent = sorted(places.keys() - set(files))
         if unlisted or absent or len(places) != len(table.arrays[FILE_NAME]):
             noun = self._archive.kind.noun
+            way_out = self._archive.kind.unlisted if unlisted else f"list each {noun} once"
             findings = [f"{noun}s that it does not list: {listed(unlisted, most=3)}"] if unlisted else []
             findings += [f"names without {_a(noun)}: {listed(absent, most=3)}"] if absent else []
             raise UserError(
                 "metadata_mismatch",
                 f"`{name}` needs each {noun} once in `{FILE_NAME}`, by its path from the table's folder, found "
-                f"{' and '.join(findings) or 'names that are listed twice'}: list each {noun} once",
+                f"{' and '.join(findings) or 'names that are listed twice'}: {way_out}",
             )
         return np.array([places[file] for file in files])
 

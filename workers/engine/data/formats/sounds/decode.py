@@ -75,9 +75,11 @@ def _opened(name: str, encoded: bytes) -> soundfile.SoundFile:
     if file.format not in FORMATS or file.subtype not in CODECS:
         raise _unsupported(name, f"is {file.format} with the codec {file.subtype}")
     if file.samplerate not in RATES:
-        raise _unsupported(name, f"has {file.samplerate} samples a second, {RATES[0]} to {RATES[-1]} are read")
+        found = f"has {file.samplerate} samples a second, expected {RATES[0]} to {RATES[-1]}"
+        raise _unsupported(name, found, "resample it, or leave it out")
     if file.channels > MOST_CHANNELS:
-        raise _unsupported(name, f"has {file.channels} channels, {MOST_CHANNELS} at most are read")
+        found = f"has {file.channels} channels, expected {MOST_CHANNELS} at most"
+        raise _unsupported(name, found, "mix it down, or leave it out")
     if file.frames < 1:
         raise _broken(name, "has no samples")
     if encoded.startswith(b"RIFF") and _is_truncated(encoded):
@@ -148,11 +150,11 @@ def _blocks(file: soundfile.SoundFile, last: int) -> Iterator[NDArray[np.float64
         yield block
 
 
-def _unsupported(name: str, what: str) -> UserError:
-    return UserError(
-        "unsupported_sound",
-        f"`{name}` {what}: expected files of {', '.join(SOUND_SUFFIXES)}, write it as one of these, or leave it out",
-    )
+_OTHER_FORMAT: Final = f"expected files of {', '.join(SOUND_SUFFIXES)}, write it as one of these, or leave it out"
+
+
+def _unsupported(name: str, what: str, way_out: str = _OTHER_FORMAT) -> UserError:
+    return UserError("unsupported_sound", f"`{name}` {what}: {way_out}")
 
 
 def _broken(name: str, what: str) -> UserError:
