@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
-from app.contracts.problems import Problem
 from app.contracts.reports.report import Report
 from app.contracts.resolving.resolve import Resolution, resolve
 from app.contracts.resources.facts import DatasetFacts, ModelFacts
@@ -223,12 +222,12 @@ class EngineHarness:
         }
         return Order(**{**made, **changes})
 
-    def problems(self, spec: Mapping[str, Any], others: Sequence[str] = ()) -> tuple[Problem, ...]:
-        """What a dry run refuses of a spec for the dataset. `others`: names by which datasets of the same facts go."""
+    def dry_run(self, spec: Mapping[str, Any], others: Sequence[str] = ()) -> Resolution:
+        """The resolution of a spec for the dataset. `others`: names by which datasets of the same facts go."""
         assert self.data is not None
         parsed = JOB_SPEC.validate_json(json.dumps({"dataset": DATASET, **spec}))
         models = {name: each.facts for name, each in self.models.items()}
-        return resolved(parsed, dict.fromkeys((DATASET, *others), self.data.facts), models).problems
+        return resolved(parsed, dict.fromkeys((DATASET, *others), self.data.facts), models)
 
     def run(
         self, spec: dict[str, Any], job: str = "job", attempt: int = 1, stop: Stop | None = None, **changes: Any

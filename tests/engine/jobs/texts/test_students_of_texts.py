@@ -48,7 +48,7 @@ def trained(harness: EngineHarness) -> TrainingOutcome:
 
 def problems(harness: EngineHarness, spec: dict[str, Any]) -> dict[str, str]:
     """Pointers and codes of what a dry run refuses."""
-    return {each.pointer: each.code for each in harness.problems(spec)}
+    return {each.pointer: each.code for each in harness.dry_run(spec).problems}
 
 
 def test_a_student_learns_words_by_the_tokenizer_of_its_dataset(trained: TrainingOutcome) -> None:
@@ -164,12 +164,9 @@ def test_what_its_own_tokenizer_cuts_is_told_of_students_that_read_by_it(
     inputs = {"text": {"kind": "text", "length": 8, "tokenizer": {"size": 400}}}
     made.file(written(tmp_path, sentences(60)), **{**MANIFEST, "inputs": inputs})
     made.models = harness.models
-    assert made.data is not None
-    models = {name: each.facts for name, each in made.models.items()}
     told = {}
     for name, student in STUDENTS.items():
-        spec = JOB_SPEC.validate_json(json.dumps({"dataset": DATASET, **DISTILL, "student": student}))
-        found = resolved(spec, {DATASET: made.data.facts}, models)
+        found = made.dry_run({**DISTILL, "student": student})
         assert not found.problems, name
         told[name] = "texts_cut" in {each["code"] for each in found.warnings}
     assert told == {"own": True, "of the teacher": False, "the teacher's network": False}

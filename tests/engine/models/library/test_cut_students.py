@@ -40,7 +40,7 @@ def part(**fields: Any) -> Json:
 
 
 def problems(harness: EngineHarness, spec: Json) -> list[tuple[str, str]]:
-    return [(each.pointer, each.code) for each in harness.problems(spec)]
+    return [(each.pointer, each.code) for each in harness.dry_run(spec).problems]
 
 
 def described(name: str, depth: int) -> HuggingFace:

@@ -44,7 +44,7 @@ def images(harness: EngineHarness) -> EngineHarness:
 
 
 def problems(harness: EngineHarness, spec: Json) -> list[tuple[str, str, str]]:
-    return [(each.code, each.pointer, each.detail) for each in harness.problems(spec)]
+    return [(each.code, each.pointer, each.detail) for each in harness.dry_run(spec).problems]
 
 
 def differing(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:

@@ -70,7 +70,7 @@ def trained(harness: EngineHarness) -> TrainingOutcome:
 
 def problems(harness: EngineHarness, spec: dict[str, Any]) -> dict[str, str]:
     """Pointers and codes of what a dry run refuses."""
-    return {each.pointer: each.code for each in harness.problems(spec, [OTHER])}
+    return {each.pointer: each.code for each in harness.dry_run(spec, [OTHER]).problems}
 
 
 def test_a_student_learns_the_class_of_each_pixel(trained: TrainingOutcome) -> None:
