@@ -34,6 +34,7 @@ from app.contracts.resolving.distillation.teachers import (
     facts_of_teacher,
     named_output,
     resolved_terms,
+    taught_alone,
 )
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resolving.multitask.balancing import check_balancing
@@ -316,7 +317,7 @@ def _resolved_distillation(
 ) -> DistillationSpec:
     known = [facts_of_teacher(ref, dataset, models) for ref in teachers]
     for i, (ref, facts) in enumerate(zip(teachers, known, strict=True)):
-        check_teacher(ref, facts, goal, dataset, findings, f"{pointer}/teachers/{i}")
+        check_teacher(ref, facts, goal, dataset, findings, f"{pointer}/teachers/{i}", is_first=i == 0)
     if goal.labelled == 0:
         findings.warn("no_labels", f"`{goal.name}` has no labels in the training split: it learns from teachers alone")
     outputs = [taught_output(ref, facts, goal) for ref, facts in zip(teachers, known, strict=True)]
@@ -366,7 +367,9 @@ def _distill(spec: DistillJob, dataset: DatasetFacts, models: Models, findings: 
     if target is None and len(names) == 1:
         target = names[0]
     elif target is None and names:
-        findings.problem("/target", "target_needed", f"name the target to learn: this dataset has {quoted(names)}")
+        others = taught_alone(spec.teachers or (), dataset, models)
+        detail = f"name the target to learn: this dataset has {quoted(names)}{others}"
+        findings.problem("/target", "target_needed", detail)
         return spec
     teachers = _teachers(spec.teachers or (), target, dataset, models, findings, "/teachers")
     goal = _goal_with_teachers(target, teachers, dataset, models, name=None)

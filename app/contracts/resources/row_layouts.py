@@ -35,6 +35,27 @@ def channels_first(shape: Sequence[int]) -> tuple[int, ...]:
     return (shape[-1], *shape[:-1])
 
 
+def channels_behind(transform: InputTransform, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of rows of `shape` after a model's transform, which moves the channels of one that has them last."""
+    return (*shape[1:], shape[0]) if transform.layout == "channels_last" else shape
+
+
+def fed_shape(expected: Sequence[int | None], found: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The shape in which a graph whose rows are `expected` is fed rows of shape `found`: a dimension that it leaves
+    open fits any. None where they do not fit.
+
+    Leading sides of 1 that the graph does not have are left out, as they change no number's place: [1, n], one channel
+    of samples, fits [any]. Flat rows take a shape without open dimensions, and rows of any shape a flat one.
+    """
+    fixed = tuple(side for side in expected if side is not None)
+    if len(fixed) == len(expected) and prod(fixed) == prod(found) and 1 in (len(found), len(expected)):
+        return fixed
+    while len(found) > max(1, len(expected)) and found[0] == 1:
+        found = found[1:]
+    fits = len(found) == len(expected) and all(a is None or a == b for a, b in zip(expected, found, strict=True))
+    return found if fits else None
+
+
 def misfit(found: Sequence[int], wanted: Sequence[int]) -> Literal["shape_mismatch", "layout_mismatch"] | None:
     """`shape_mismatch` where rows have another number of numbers, `layout_mismatch` where they have as many in another
     layout; None where they fit.

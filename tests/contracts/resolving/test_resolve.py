@@ -9,13 +9,14 @@ from app.contracts.base import members, method_of
 from app.contracts.resolving.multitask.relations import DIAGONAL_FLOOR, effective_weights, normalised
 from app.contracts.resolving.resolve import Resolution, resolve
 from app.contracts.resources.facts import DatasetFacts, InputFacts, ModelFacts, OutputFacts, TargetFacts
-from app.contracts.resources.manifests import ClassOutput, InputTransform, ValueOutput
+from app.contracts.resources.manifests import ClassOutput, InputTransform, ValueOutput, VectorOutput
 from app.contracts.resources.tables import InputEncoding
 from app.contracts.specs.balancing import Balancing
 from app.contracts.specs.jobs import JOB_SPEC, DistillJob, MultitaskJob, TrainJob
 
 DS = "ds_01890a5d-ac96-774b-bcce-b302099a8057"
 TEACHER = "mdl_01890a5d-ac96-774b-bcce-b302099a8057"
+OTHER = "mdl_01890a5d-ac96-774b-bcce-b302099a8058"
 JOB = "job_01890a5d-ac96-774b-bcce-b302099a8057"
 SPLITS: dict[Any, int] = {"train": 70, "validation": 15, "test": 15}
 
@@ -158,6 +159,30 @@ def test_a_misfit_is_named_by_pointer_and_code(change: dict[str, Any], expected:
 )
 def test_a_teacher_that_does_not_fit_is_refused(facts: ModelFacts, code: str) -> None:
     assert code in {problem.code for problem in resolved(DISTILL, models={TEACHER: facts}).problems}
+
+
+def test_the_output_of_a_teacher_is_named_as_the_target_where_labels_are_of_another_kind() -> None:
+    vectors = OutputFacts(spec=VectorOutput(kind="vector"), size=8)
+    facts: dict[str, ModelFacts | None] = {TEACHER: teacher().model_copy(update={"outputs": {"meaning": vectors}})}
+    classes = TargetFacts(kind="class", size=10, labelled=SPLITS)
+    two = dataset(full=classes, label=classes)
+    unnamed = resolved(DISTILL, two, facts)
+    assert codes(unnamed) == {("/target", "target_needed")}
+    assert (
+        "`full`, `label`, and the teacher the output `meaning`, learned without labels by" in unnamed.problems[0].detail
+    )
+    for chosen, data in (({"target": "label"}, two), ({}, dataset(label=classes))):
+        wrong = resolved({**DISTILL, **chosen}, data, facts)
+        assert codes(wrong) == {("/teachers/0", "kind_mismatch")}
+        assert '"target": "meaning"' in wrong.problems[0].detail
+    right = resolved({**DISTILL, "target": "meaning"}, two, facts)
+    assert not right.problems
+    second = resolved(
+        {**DISTILL, "target": "label", "teachers": [{"model": OTHER}, {"model": TEACHER}]},
+        two,
+        facts | {OTHER: teacher()},
+    )
+    assert [(each.pointer, "meaning" in each.detail) for each in second.problems] == [("/teachers/1", False)]
 
 
 def test_the_class_names_of_teacher_and_dataset_must_agree() -> None:

@@ -7,6 +7,7 @@ import pytest
 from app.contracts.resources.manifests import InputTransform
 from app.contracts.resources.row_layouts import (
     channels_first,
+    fed_shape,
     may_become,
     misfit,
     statistics_misfit,
@@ -40,6 +41,27 @@ def test_rows_are_read_in_another_shape_where_every_number_keeps_its_place(found
 )
 def test_equal_products_of_other_sides_are_a_layout_mismatch(found: Shape, wanted: Shape) -> None:
     assert misfit(found, wanted) == "layout_mismatch"
+
+
+@pytest.mark.parametrize(
+    ("expected", "found", "fed"),
+    [
+        ((None,), (1, 64), (64,)),
+        ((None,), (1, 1, 64), (64,)),
+        ((None, None), (1, 8, 8), (8, 8)),
+        ((1, None), (1, 64), (1, 64)),
+        ((None,), (1,), (1,)),
+        ((64,), (1, 64), (64,)),
+        ((8, 8), (64,), (8, 8)),
+        ((None,), (2, 64), None),
+        ((None,), (64, 1), None),
+        ((None, 32), (1, 64), None),
+    ],
+)
+def test_an_open_side_takes_any_row_whose_further_sides_are_leading_ones(
+    expected: tuple[int | None, ...], found: Shape, fed: Shape | None
+) -> None:
+    assert fed_shape(expected, found) == fed
 
 
 def test_another_number_of_numbers_is_a_shape_mismatch() -> None:

@@ -10,10 +10,10 @@ from torch import Tensor
 from app.contracts.problems import UserError
 from app.contracts.resolving.data.inputs import inputs_read
 from app.contracts.resolving.data.texts import tokens_of
-from app.contracts.resources.facts import ModelFacts, OpenShape
+from app.contracts.resources.facts import ModelFacts
 from app.contracts.resources.inputs.texts import TokenEncoding, own_name, reads_same_tokens
 from app.contracts.resources.manifests import InputTransform
-from app.contracts.resources.row_layouts import rows_shape
+from app.contracts.resources.row_layouts import channels_behind, fed_shape, rows_shape
 from workers.engine.data.rows.joined import IDENTITY, InputLayout, joined_transform, transformed
 from workers.engine.data.transform import apply_in_shape
 from workers.engine.models.onnx_graph import Feeds
@@ -121,7 +121,7 @@ def feeds_of(model: ModelFacts, reading: Reading) -> Feeds:
     read = reading.read.shapes if reading.read is not None else {}
     if model.reads_several_tensors:
         rows = {
-            model.graph_inputs[name]: _fed_shape(model.input_shapes[name], _moved(shape, model.inputs.get(name)))
+            model.graph_inputs[name]: _fed_shape(model, name, shape, model.inputs.get(name, IDENTITY))
             for name, shape in read.items()
         }
         return Feeds(rows, model.constants)
@@ -135,15 +135,12 @@ def feeds_of(model: ModelFacts, reading: Reading) -> Feeds:
     if len(read) > 1:
         return Feeds({graph: (sum(prod(each) for each in read.values()),)}, model.constants)
     ((name, shape),) = read.items()
-    transform = reading.transforms.get(name) or reading.transforms.get(_SINGLE)
-    return Feeds({graph: _moved(shape, transform)}, model.constants)
+    transform = reading.transforms.get(name) or reading.transforms.get(_SINGLE) or IDENTITY
+    return Feeds({graph: _fed_shape(model, next(iter(model.graph_inputs)), shape, transform)}, model.constants)
 
 
-def _moved(shape: tuple[int, ...], transform: InputTransform | None) -> tuple[int, ...]:
-    """The shape of rows after their transform, which moves the channels of a model that has them last."""
-    return (*shape[1:], shape[0]) if transform is not None and transform.layout == "channels_last" else shape
-
-
-def _fed_shape(expected: OpenShape, found: tuple[int, ...]) -> tuple[int, ...]:
-    fixed = tuple(side for side in expected if side is not None)
-    return fixed if len(fixed) == len(expected) else found
+def _fed_shape(model: ModelFacts, name: str, found: tuple[int, ...], transform: InputTransform) -> tuple[int, ...]:
+    """The shape in which the graph's input `name` is fed rows of shape `found`, which `inputs_read` let pass."""
+    moved = channels_behind(transform, found)
+    fed = fed_shape(model.input_shapes.get(name, moved), moved)
+    return moved if fed is None else fed

@@ -13,6 +13,8 @@ from app.contracts.resources.facts import DatasetFacts, ModelFacts, OpenShape
 from app.contracts.resources.manifests import InputTransform
 from app.contracts.resources.row_layouts import (
     assumed_order,
+    channels_behind,
+    fed_shape,
     has_two_orders,
     is_resized,
     misfit,
@@ -97,7 +99,7 @@ def _misfit_of_several(model: ModelFacts, name: str, found: tuple[int, ...]) -> 
     rows = fixed if len(fixed) == len(expected) else found
     if _is_order_unknown(expected, found, transform):
         return _unknown_order(expected)
-    return _misfit(name, expected, found) or _statistics_misfit(name, transform, rows)
+    return _misfit(name, model.input_shapes[name], found, transform) or _statistics_misfit(name, transform, rows)
 
 
 def _in_front(shape: OpenShape, transform: InputTransform) -> OpenShape:
@@ -144,9 +146,9 @@ def _single_misfit(model: ModelFacts, name: str, found: tuple[int, ...], *, alon
         return _fixed_misfit(label, rows_shape(transform, model.input_shape), found, transform)
     if model.input_shape is not None:
         return _fixed_misfit(label, model.input_shape, found, InputTransform())
-    expected = next(iter(model.input_shapes.values()), None)
+    own, expected = next(iter(model.input_shapes.items()), (name, None))
     if expected is not None:
-        problem = _misfit(name, _in_front(expected, transform), found)
+        problem = _misfit(own, expected, found, transform)
         if problem is not None:
             return problem
     return _statistics_misfit(label, transform, found)
@@ -206,7 +208,7 @@ def _joined_misfit(model: ModelFacts, names: Sequence[str], shapes: Shapes) -> P
     for name, size in sizes.items():
         expected = model.input_shapes.get(name)
         if expected is not None and model.inputs and None not in expected and prod(filter(None, expected)) != size:
-            return _misfit(name, expected, shapes[name])
+            return _misfit(name, expected, shapes[name], InputTransform())
     if model.input_shape is None or prod(model.input_shape) == sum(sizes.values()):
         return None
     detail = (
@@ -216,18 +218,17 @@ def _joined_misfit(model: ModelFacts, names: Sequence[str], shapes: Shapes) -> P
     return _problem("shape_mismatch", detail)
 
 
-def _misfit(name: str, expected: OpenShape, found: tuple[int, ...]) -> Problem | None:
-    """Compare dimension by dimension; a dimension that the graph leaves open fits any."""
-    fixed = None not in expected
-    if fixed and prod(filter(None, expected)) == prod(found) and (len(found) == 1 or len(expected) == 1):
-        return None  # flat rows take the graph's shape
-    if len(expected) == len(found) and all(a is None or a == b for a, b in zip(expected, found, strict=True)):
+def _misfit(name: str, expected: OpenShape, found: tuple[int, ...], transform: InputTransform) -> Problem | None:
+    """`name`: of the model's input, whose rows are `expected` in the graph's own order."""
+    if fed_shape(expected, channels_behind(transform, found)) is not None:
         return None
-    shown = f"[{', '.join('any' if side is None else str(side) for side in expected)}]"
+    sides = ", ".join("any" if side is None else str(side) for side in _in_front(expected, transform))
     detail = (
-        f"the teacher expects rows of shape {shown} for `{name}`, the dataset's have {list(found)}: give the dataset's "
-        "input that `shape` or layout"
+        f"the teacher expects rows of shape [{sides}] for `{name}`, the dataset's have {list(found)}: give the "
+        "dataset's input that `shape` or layout"
     )
+    if len(expected) == 1 and None in expected:
+        detail += f', or, for flat rows, the model\'s manifest `"inputs": {{"{name}": {{"shape": [{prod(found)}]}}}}`'
     return _problem("shape_mismatch", detail)
 
 

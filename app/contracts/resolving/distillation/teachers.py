@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from app.contracts.resolving.data.column_order import check_model_columns
 from app.contracts.resolving.data.inputs import assumed_orders, inputs_read, shapes_of
 from app.contracts.resolving.data.predictions import predicted_outputs
-from app.contracts.resolving.data.targets import Goal
+from app.contracts.resolving.data.targets import Goal, learnable
 from app.contracts.resolving.data.texts import teacher_of_texts, texts_unread, tokens_of
 from app.contracts.resolving.distillation.methods import check_combination, check_terms
 from app.contracts.resolving.distillation.phases import check_phases
@@ -17,6 +17,10 @@ from app.contracts.resources.row_layouts import moved_grey_rows
 from app.contracts.resources.tables import InputEncoding
 from app.contracts.specs.distillation import DistillationSpec
 from app.contracts.specs.jobs import TeacherRef
+
+_OWN_TARGET = (
+    'name the teacher\'s output, as `"target": "{}"`, to learn it without labels, or another `target` or `output`'
+)
 
 
 def facts_of_teacher(
@@ -67,6 +71,18 @@ def _output_names(ref: TeacherRef, dataset: DatasetFacts, models: Mapping[str, M
     return list(facts.outputs) if facts is not None else ()
 
 
+def taught_alone(teachers: Sequence[TeacherRef], dataset: DatasetFacts, models: Mapping[str, ModelFacts | None]) -> str:
+    """What the first teacher puts out that is learned without labels as a target of that name; "" for nothing."""
+    if not teachers:
+        return ""
+    first = teachers[0]
+    own = first.output or first.columns
+    names = set((own,) if own is not None else _output_names(first, dataset, models)) - set(learnable(dataset))
+    if not names:
+        return ""
+    return f', and the teacher the output {quoted(names)}, learned without labels by `"target": "{min(names)}"`'
+
+
 def _same_classes(goal: Goal, output: OutputFacts, findings: Findings, pointer: str) -> None:
     """Names that differ; where the teacher has all of the goal's they were matched (`with_classes`)."""
     theirs = output.spec.classes if output.spec.kind == "class" else None
@@ -81,13 +97,14 @@ def _same_classes(goal: Goal, output: OutputFacts, findings: Findings, pointer: 
     )
 
 
-def _fits_goal(goal: Goal, output: OutputFacts, findings: Findings, pointer: str) -> None:
+def _fits_goal(goal: Goal, output: OutputFacts, findings: Findings, pointer: str, own: str | None) -> None:
+    """`own`: the name of the output where the task may learn it without labels instead."""
     if output.spec.kind != goal.kind:
         findings.problem(
             pointer,
             "kind_mismatch",
             f"`{goal.name}` is a {goal.kind} task, the teacher's output is of kind {output.spec.kind}: "
-            "name another `target` or `output`",
+            + ("name another `target` or `output`" if own is None else _OWN_TARGET.format(own)),
         )
         return
     _same_classes(goal, output, findings, pointer)
@@ -114,19 +131,26 @@ def check_teacher(
     dataset: DatasetFacts,
     findings: Findings,
     pointer: str,
+    *,
+    is_first: bool,
 ) -> None:
-    """A teacher must predict what the task learns, from the rows that the dataset has; `classes` are checked before."""
+    """A teacher must predict what the task learns, from the rows that the dataset has; `classes` are checked before.
+
+    `is_first`: of the task's teachers, whose output is learned where it is the target and has no labels.
+    """
     if facts is None:
         check_unknown(ref, dataset, findings, pointer)
         return
+    name = ref.output or ref.columns
+    own = name if is_first and name not in learnable(dataset) else None
     if isinstance(facts, OutputFacts):
         place = f"{pointer}/{'columns' if ref.predictions is None else 'predictions'}"
         if ref.classes is None:
-            _fits_goal(goal, facts, findings, place)
+            _fits_goal(goal, facts, findings, place, own)
         check_rows(ref.stored_as or "", dataset, findings, place)
         return
     if ref.output in facts.outputs and ref.classes is None:
-        _fits_goal(goal, facts.outputs[ref.output], findings, pointer)
+        _fits_goal(goal, facts.outputs[ref.output], findings, pointer, own)
     if tokens_of(facts) is None:
         _check_numbers(facts, dataset, findings, pointer)
         return

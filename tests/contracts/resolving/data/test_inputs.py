@@ -84,3 +84,13 @@ def test_inputs_that_are_concatenated_for_a_graph_of_one_tensor_are_told(inputs:
     one = {**GRAPH, "input_shape": [5], "inputs": inputs, "input_shapes": {"x": [5]}, "graph_inputs": {"x": "x"}}
     facts = MODEL_FACTS.validate_python(one, strict=False)
     assert bool(assumed_orders(facts, {"a": (3,), "b": (2,)})) == told
+
+
+def test_rows_of_several_sides_for_an_open_one_name_both_ways_out() -> None:
+    one = {**GRAPH, "input_shapes": {"s": [None]}, "graph_inputs": {"s": "s"}}
+    facts = MODEL_FACTS.validate_python(one, strict=False)
+    assert inputs_read(facts, {"mel": (1, 64)}) == (("mel",), None)
+    _, problem = inputs_read(facts, {"mel": (1, 40, 30)})
+    assert problem is not None
+    assert "rows of shape [any] for `s`, the dataset's have [1, 40, 30]: give the dataset's input" in problem.detail
+    assert '"inputs": {"s": {"shape": [1200]}}' in problem.detail

@@ -19,8 +19,11 @@ from tests.engine.jobs.inspection.onnx_graphs import inspected, onnx_manifest
 from tests.engine.jobs.inspection.voice_graph import MANIFEST, SAMPLES, UNITS, voice_graph
 from workers.engine.common.files import sha256_of
 from workers.engine.data.joining import read_datasets
+from workers.engine.data.rows.joined import InputLayout
+from workers.engine.models.onnx_graph import OnnxGraph
 from workers.engine.serving.rows.encoded import read_file
 from workers.engine.serving.rows.forms import InputForm
+from workers.engine.teachers.reading import Reading, feeds_of
 
 Json = dict[str, Any]
 LENGTH: Json = {"kind": "audio", "rate": 4_000, "seconds": SAMPLES / 4_000}
@@ -50,10 +53,10 @@ def recordings() -> dict[str, bytes]:
     return found
 
 
-def as_teacher(harness: EngineHarness, facts: ModelFacts) -> None:
+def as_teacher(harness: EngineHarness, facts: ModelFacts, manifest: Json) -> ModelInput:
     path = harness.folder / "model.onnx"
-    harness.models[TEACHER] = ModelInput(
-        id=TEACHER, path=str(path), sha256=sha256_of(path), manifest=onnx_manifest(**MANIFEST), facts=facts
+    return ModelInput(
+        id=TEACHER, path=str(path), sha256=sha256_of(path), manifest=onnx_manifest(**manifest), facts=facts
     )
 
 
@@ -69,7 +72,7 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> EngineHarness:
         targets={},
         splits={"fractions": {"train": 0.5, "validation": 0.25, "test": 0.25}},
     )
-    as_teacher(made, inspected(voice_graph(), made.folder, **MANIFEST))
+    made.models[TEACHER] = as_teacher(made, inspected(voice_graph(), made.folder, **MANIFEST), MANIFEST)
     return made
 
 
@@ -93,6 +96,29 @@ def test_a_student_of_features_agrees_with_a_teacher_of_samples(harness: EngineH
     assert 0.2 < share < 0.8, "the commonest answer alone would not agree"
     student = onnxruntime.InferenceSession(harness.outputs() / "student.onnx", providers=["CPUExecutionProvider"])
     assert [(each.name, each.shape[1:]) for each in student.get_inputs()] == [("mel", [1, 8, 4])]
+
+
+def test_samples_of_one_channel_are_rows_of_a_graph_that_leaves_their_number_open(harness: EngineHarness) -> None:
+    """The teacher's manifest need not say how many samples a row has: [1, n] has the numbers of [n]."""
+    manifest = {**MANIFEST, "inputs": {**MANIFEST["inputs"], "wave": {}}}
+    facts = inspected(voice_graph(), harness.folder, **manifest)
+    assert facts.input_shapes == {"wave": (None,)}
+    fixed = harness.models[TEACHER]
+    assert fixed.facts is not None
+    dataset = read_datasets(harness.order(DISTILL), (DatasetRef(dataset=DATASET),))
+    rows = dataset.inputs["wave"]
+    found = []
+    for each in (facts, fixed.facts):
+        reading = Reading.of(each, InputLayout({"wave": (1, SAMPLES)}))
+        graph = OnnxGraph(harness.folder / "model.onnx", threads=1, feeds=feeds_of(each, reading))
+        found.append(graph.run(reading.prepare(rows).numpy())["output"])
+    np.testing.assert_array_equal(found[0], found[1])
+    harness.models[TEACHER] = as_teacher(harness, facts, manifest)
+    try:
+        short = {**DISTILL, "training": {"epochs": 1}, "exports": []}
+        assert report_of(harness.run(short)).fidelity["voice"].agreement is not None
+    finally:
+        harness.models[TEACHER] = fixed
 
 
 def test_a_sound_file_in_a_request_becomes_the_samples_that_a_student_was_trained_on(harness: EngineHarness) -> None:

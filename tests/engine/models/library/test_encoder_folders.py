@@ -150,7 +150,7 @@ def _in_order(*kinds: str) -> Callable[[Path], Path]:
         (lambda folder: saved(encoder("bert"), folder), VECTOR, "unsupported_config", '"embedding": {"pooling"'),
         (_in_order("Pooling"), {**VECTOR, "embedding": {"pooling": "first"}}, "unsupported_config", "differs"),
         (_in_order("Pooling"), {**VECTOR, "outputs": {"y": {"kind": "class"}}}, "wrong_output", "kind `vector`"),
-        (lambda folder: saved(network("bert"), folder), BY_MEAN, "unsupported_config", "is for encoders"),
+        (lambda folder: saved(network("bert"), folder), BY_MEAN, "unsupported_config", "or save the base model"),
         (lambda folder: saved(encoder("squeezebert"), folder), BY_MEAN, "network_misfit", "no embedding reads"),
     ],
 )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from app.contracts.problems import UserError
 from app.contracts.resources.facts import ModelFacts
-from app.contracts.resources.manifests import ClassOutput, ModelInputSpec, ModelManifest
+from app.contracts.resources.manifests import ClassOutput, ModelInputSpec, ModelManifest, VectorOutput
 from app.contracts.specs.families.library import HuggingFace
 from app.contracts.wire.orders import InspectionOutcome, ModelInput
 from tests.engine.jobs.inspection.uploads import MEBIBYTE, bounded_memory, ignore_event, inspection
@@ -380,6 +380,17 @@ def test_a_folder_that_is_not_sound_is_refused_by_name(fault: str, tmp_path: Pat
     assert expected in found.message
     assert ": " in found.message
     assert str(tmp_path) not in found.message
+
+
+def test_a_language_model_for_vectors_is_refused_with_how_to_save_its_encoder(tmp_path: Path) -> None:
+    folder = saved(network("bert"), tmp_path / "model")
+    with_config(architectures=["BertForMaskedLM"])(folder)
+    manifest = MANIFEST.model_copy(update={"outputs": {"meaning": VectorOutput(kind="vector")}})
+    found = inspected(hostile(folder, tmp_path / "m.zip"), manifest).rejection
+    assert found is not None
+    assert "expected one …Model, an encoder without a head" in found.message
+    assert "save the base model, by `AutoModel" in found.message
+    assert "declare" not in found.message
 
 
 def test_a_tokenizer_that_claims_too_much_is_not_unpacked(tmp_path: Path) -> None:

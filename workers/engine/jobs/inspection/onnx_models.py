@@ -82,7 +82,7 @@ def inspect_onnx_model(path: Path, manifest: ModelManifest, folder: Path | None 
     inputs = GraphInputs.of(graph, manifest)
     trial = FirstTrial.of(graph, inputs, manifest.reference)
     names, by_place = matched(manifest, trial.outputs)
-    outputs, notes = with_labels(check_outputs(manifest, names, trial.outputs, trial.count), labels)
+    outputs, notes = with_labels(check_outputs(manifest, names, trial), labels)
     trial.check_open_sizes(graph, names)
     shapes = trial.rows.shapes
     graph.feeds = inputs.feeds(shapes)

@@ -10,7 +10,7 @@ from app.contracts.resources.inputs.texts import TokenEncoding
 from app.contracts.resources.tables import CsvOptions
 from workers.engine.data.formats.common import Array
 from workers.engine.data.tables.text import label_text
-from workers.engine.serving.rows.errors import MOST_PROBLEMS, RowErrors, at, together
+from workers.engine.serving.rows.errors import MOST_PROBLEMS, RowErrors, at, kind_of, together
 from workers.engine.serving.rows.forms import InputForm
 from workers.engine.serving.rows.ids import check_ids, ids_of_lists, words_of_lists
 from workers.engine.serving.rows.nested import numbers_of
@@ -77,7 +77,7 @@ def _texts_or_ids(form: InputForm, tokens: TokenEncoding, columns: Columns, plac
         return ids_of_lists(form, tokens, first, lambda index: place(form.columns[0], index))
     if tokens.ids or (isinstance(first, np.ndarray) and first.dtype.kind in "biuf"):
         assert isinstance(first, np.ndarray)
-        return check_ids(form, tokens, first)
+        return check_ids(form, tokens, first, lambda index: place(form.columns[0], index))
     found = together(form.columns, lambda column: _text_column(column, columns[column], place))
     rows = np.empty((len(found[0]), len(found)), object)
     for i, texts in enumerate(found):
@@ -90,7 +90,7 @@ def _text_column(column: str, values: Array | Sequence[Any], place: ColumnPlace)
     listed = values.tolist() if isinstance(values, np.ndarray) else list(values)
     wrong = [i for i, value in enumerate(listed) if value is not None and not isinstance(value, str)]
     if wrong:
-        detail = f"expected text for the column `{column}`, found {_kind(listed[wrong[0]])}: send texts"
+        detail = f"expected text for the column `{column}`, found {kind_of(listed[wrong[0]])}: send texts"
         raise RowErrors([Problem(pointer=place(column, (i,)), code="wrong_type", detail=detail) for i in wrong])
     return [value or "" for value in listed]
 
@@ -110,16 +110,12 @@ def _numbers(
     numbers = [number(value, written) for value in values]
     wrong = [i for i, each in enumerate(numbers) if each is None]
     if wrong:
-        detail = f"expected a number for the column `{column}`, found {_kind(values[wrong[0]])}: send numbers"
+        detail = f"expected a number for the column `{column}`, found {kind_of(values[wrong[0]])}: send numbers"
         places = np.transpose(np.unravel_index(wrong[:MOST_PROBLEMS], shape)).tolist()
         raise RowErrors(
             [Problem(pointer=place(column, tuple(each)), code="wrong_type", detail=detail) for each in places]
         )
     return np.array(numbers, dtype=np.float64).reshape(shape)
-
-
-def _kind(value: object) -> str:
-    return "text" if isinstance(value, str) else "an object" if isinstance(value, dict) else "something else"
 
 
 def _categories(form: InputForm, columns: Columns, place: ColumnPlace) -> Array:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from app.contracts.problems import Problem, UserError, listed
 from workers.engine.data.formats.common import MissingColumns
@@ -10,6 +10,8 @@ from workers.engine.data.formats.common import MissingColumns
 MOST_PROBLEMS = 50
 """Largest number of errors in one answer; further ones are left out."""
 _LONGEST_TOKEN = 128
+_LONGEST_NUMBER = 40
+_KINDS = {dict: "an object", list: "a list", str: "text", bool: "a boolean", type(None): "null"}
 Item = TypeVar("Item")
 Found = TypeVar("Found")
 
@@ -54,6 +56,19 @@ def pointer(*tokens: str | int) -> str:
             break
         found += "/" + token.replace("~", "~0").replace("/", "~1")
     return found
+
+
+def shown(number: float) -> str:
+    """A number, shortened: JSON may have thousands of digits."""
+    text = str(number)
+    return text if len(text) <= _LONGEST_NUMBER else f"{text[:_LONGEST_NUMBER]}…"
+
+
+def kind_of(value: Any) -> str:
+    """What a value of JSON is, in words: a number itself, of others the kind."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"the number {shown(value)}"
+    return _KINDS.get(type(value), "something else")
 
 
 def within(*tokens: str | int) -> Place:

@@ -8,7 +8,7 @@ import numpy as np
 from app.contracts.resources.inputs.texts import TokenEncoding
 from workers.engine.data.formats.common import Array
 from workers.engine.data.texts.width import width_of
-from workers.engine.serving.rows.errors import Place, at, pointer
+from workers.engine.serving.rows.errors import Place, at, kind_of, shown
 from workers.engine.serving.rows.forms import InputForm
 
 
@@ -17,15 +17,15 @@ def ids_of_lists(form: InputForm, tokens: TokenEncoding, rows: Sequence[Any], pl
     longest = max((len(row) for row in rows if isinstance(row, list)), default=1)
     found = np.full((len(rows), width_of(longest, tokens.length)), tokens.padding, np.int64)
     for i, row in enumerate(rows):
-        if not isinstance(row, list) or not row or any(type(each) is not int for each in row):
-            detail = f"expected a list of ids below {tokens.vocabulary} for `{form.name}`: send whole numbers"
-            raise at(place((i,)), "wrong_type", detail)
+        _check_list(row, i, int, place, f"a list of ids below {tokens.vocabulary} for `{form.name}`", "whole numbers")
         if len(row) > tokens.length:
             detail = f"expected up to {tokens.length} ids for `{form.name}`, found {len(row)}: split the row"
             raise at(place((i,)), "shape_mismatch", detail)
         wrong = next((j for j, each in enumerate(row) if not 0 <= each < tokens.vocabulary), None)
         if wrong is not None:
-            detail = f"expected ids from 0 to {tokens.vocabulary - 1}, found {row[wrong]}: send ids that it knows"
+            detail = (
+                f"expected ids from 0 to {tokens.vocabulary - 1}, found {shown(row[wrong])}: send ids that it knows"
+            )
             raise at(place((i, wrong)), "out_of_range", detail)
         found[i, : len(row)] = row
         if row[-1] == tokens.padding:
@@ -40,10 +40,25 @@ def words_of_lists(form: InputForm, rows: Sequence[Any] | Array, place: Place) -
     # Rows of an array are filled up with empty texts, which are no words.
     lists = [_trimmed(row) for row in rows.tolist()] if isinstance(rows, np.ndarray) else rows
     for i, row in enumerate(lists):
-        if not isinstance(row, list) or not any(row) or any(not isinstance(each, str) for each in row):
-            raise at(place((i,)), "wrong_type", f"expected a list of words for `{form.name}`: send texts in lists")
+        _check_list(row, i, str, place, f"a list of words for `{form.name}`", "texts in lists")
         found[i, 0] = row
     return found
+
+
+def _check_list(row: Any, i: int, kind: type[int] | type[str], place: Place, expected: str, way_out: str) -> None:
+    """Check that row `i` is a list of values of a kind, of texts with one that is not empty. Raises RowErrors."""
+    where: tuple[int, ...] = (i,)
+    if not isinstance(row, list):
+        found = kind_of(row)
+    elif (wrong := next((j for j, each in enumerate(row) if type(each) is not kind), None)) is not None:
+        found, where = f"{kind_of(row[wrong])} in place {wrong + 1} of the list", (i, wrong)
+    elif not row:
+        found = "an empty list"
+    elif kind is str and not any(row):
+        found = "empty texts alone"
+    else:
+        return
+    raise at(place(where), "wrong_type", f"expected {expected}, found {found}: send {way_out}")
 
 
 def _trimmed(row: Any) -> Any:
@@ -52,18 +67,18 @@ def _trimmed(row: Any) -> Any:
     return row[: max((i + 1 for i, word in enumerate(row) if word), default=0)]
 
 
-def check_ids(form: InputForm, tokens: TokenEncoding, ids: Array) -> Array:
+def check_ids(form: InputForm, tokens: TokenEncoding, ids: Array, place: Place) -> Array:
     """Ids [n, width] that a client sends instead of texts, int64. Raises RowErrors."""
     if form.texts_alone:
         detail = "the ids are of the student's tokenizer, and this model reads texts by another one: send texts"
-        raise at(pointer(form.name), "input_mismatch", detail)
+        raise at(place(()), "input_mismatch", detail)
     if ids.dtype.kind not in "iu" or ids.ndim != 2 or not 1 <= ids.shape[1] <= tokens.length:
         expected = f"{form.described}, or ids int64 [rows, 1 to {tokens.length}]"
         detail = f"expected {expected} for `{form.name}`, found {ids.dtype} {list(ids.shape)}: send one of them"
-        raise at(pointer(form.name), "wrong_type", detail)
+        raise at(place(()), "wrong_type", detail)
     outside = (ids < 0) | (ids >= tokens.vocabulary)
     if outside.any():
-        row = int(np.argmax(outside.any(axis=1)))
-        detail = f"expected ids from 0 to {tokens.vocabulary - 1}, found another: use the model's tokenizer"
-        raise at(pointer(form.name, row), "out_of_range", detail)
+        row, wrong = divmod(int(np.argmax(outside)), ids.shape[1])
+        found = f"expected ids from 0 to {tokens.vocabulary - 1}, found {ids[row, wrong]}"
+        raise at(place((row, wrong)), "out_of_range", f"{found}: use the model's tokenizer")
     return ids.astype(np.int64)

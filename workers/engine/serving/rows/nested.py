@@ -9,11 +9,9 @@ import numpy as np
 from app.contracts.problems import Problem
 from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.npz import MAX_DIMENSIONS
-from workers.engine.serving.rows.errors import Place, RowErrors, at
+from workers.engine.serving.rows.errors import Place, RowErrors, at, kind_of
 from workers.engine.serving.rows.forms import InputForm
 from workers.engine.serving.rows.numbers import category_text
-
-_KINDS = {dict: "an object", list: "a list", str: "text", bool: "a boolean", type(None): "null"}
 
 
 def numbers_of(values: Sequence[Any], form: InputForm, place: Place, *, nullable: bool) -> Array:
@@ -29,8 +27,7 @@ def numbers_of(values: Sequence[Any], form: InputForm, place: Place, *, nullable
         if value is None and nullable:
             value = float("nan")
         if not isinstance(value, int | float) or (isinstance(value, bool) and form.dtype != "bool"):
-            kind = _KINDS.get(type(value), "something else")
-            detail = f"expected a number for `{form.name}`, found {kind}: send numbers"
+            detail = f"expected a number for `{form.name}`, found {kind_of(value)}: send numbers"
             wrong.append(Problem(pointer=place(index), code="wrong_type", detail=detail))
             continue
         whole = whole and isinstance(value, int) and -(2**63) <= value < 2**63

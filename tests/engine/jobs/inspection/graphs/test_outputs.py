@@ -1,5 +1,6 @@
 """Outputs of graphs: names of any letters, ZipMap, the single table of scores; quantised operators; stored numbers."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,28 @@ def test_an_output_without_the_batch_dimension_is_named_with_what_to_export(
     message = refused("wrong_output", lambda: inspected(wrong, tmp_path, outputs={"y": {"kind": kind}}))
     assert "`y` has shape [2] for a batch of fixed size, expected [batch, size]" in message
     assert "without squeezing" in message
+
+
+def open_maps(step: int, sides: list[str]) -> Graph:
+    """Scores of 4 classes, one for each `step` x `step` pixels of images of any size."""
+    node = helper.make_node("Conv", ["x", "w"], ["map"], kernel_shape=[1, 1], strides=[step, step])
+    weights = {"w": np.ones((4, 3, 1, 1), np.float32)}
+    shape = [value("x", ["n", 3, *sides])], [value("map", ["n", 4, "rows", "columns"])]
+    return graph(node, inputs=shape[0], outputs=shape[1], weights=weights)
+
+
+@pytest.mark.parametrize(("step", "side"), [(1, 16), (2, 32)])
+def test_a_map_of_images_of_any_size_names_the_shape_of_images_for_which_it_has_its_own(
+    step: int, side: int, tmp_path: Path
+) -> None:
+    manifest: dict[str, Any] = {"outputs": {"map": {"kind": "map", "shape": [16, 12]}}}
+    content = open_maps(step, ["height", "width"])
+    message = refused("wrong_output", lambda: inspected(content, tmp_path, **manifest))
+    inputs = {"x": {"shape": [3, side, 12 * step]}}
+    assert f'ran on rows of open size (`x` [3, 32, 32]): fix it by "inputs": {json.dumps(inputs)}' in message
+    assert inspected(content, tmp_path, **manifest, inputs=inputs).outputs["map"].size == 4
+    wrong = {**manifest, "inputs": {"x": {"shape": [3, 8, 8]}}}
+    assert ": correct `shape`, or" in refused("wrong_output", lambda: inspected(content, tmp_path, **wrong))
 
 
 UNKNOWN: dict[str, tuple[Graph, str]] = {

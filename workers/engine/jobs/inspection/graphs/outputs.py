@@ -1,5 +1,6 @@
 """The outputs of a graph by the manifest's names, and whether they are what the manifest says."""
 
+import json
 from collections.abc import Iterable, Mapping
 from math import prod
 
@@ -14,7 +15,8 @@ from app.contracts.resources.manifests import ClassOutput, MapOutput, ModelManif
 from workers.engine.data.quality.meaning import check_meaning
 from workers.engine.data.quality.one_score import two_scores
 from workers.engine.jobs.inspection.family_models import check_output
-from workers.engine.jobs.inspection.graphs.inputs import plain_name
+from workers.engine.jobs.inspection.graphs.first_trial import FirstTrial, TrialRows
+from workers.engine.jobs.inspection.graphs.inputs import FedInput, plain_name
 from workers.engine.jobs.inspection.trial import RowKind
 
 Arrays = Mapping[str, NDArray[np.generic]]
@@ -81,14 +83,13 @@ def _check_single(wanted: str, names: list[str]) -> None:
         raise UserError("missing_output", f"`{wanted}` may be any of {sorted(names)}: say which by `rename`")
 
 
-def check_outputs(
-    manifest: ModelManifest, names: Mapping[str, str], outputs: Arrays, rows: int
-) -> dict[str, OutputFacts]:
-    """The facts of all outputs for so many rows. Raises UserError `wrong_output`."""
-    return {name: _output(manifest, name, outputs[graph], rows) for name, graph in names.items()}
+def check_outputs(manifest: ModelManifest, names: Mapping[str, str], trial: FirstTrial) -> dict[str, OutputFacts]:
+    """The facts of all outputs for the rows of the first trial. Raises UserError `wrong_output`."""
+    return {name: _output(manifest, name, trial.outputs[graph], trial) for name, graph in names.items()}
 
 
-def _output(manifest: ModelManifest, name: str, values: NDArray[np.generic], rows: int) -> OutputFacts:
+def _output(manifest: ModelManifest, name: str, values: NDArray[np.generic], trial: FirstTrial) -> OutputFacts:
+    rows = trial.count
     if values.shape[:1] == (0,):
         raise UserError(
             "wrong_output",
@@ -110,19 +111,45 @@ def _output(manifest: ModelManifest, name: str, values: NDArray[np.generic], row
         )
     spec, size = manifest.outputs[name], prod(values.shape[1:])
     if isinstance(spec, MapOutput):
-        return check_output(name, spec, _classes_of_map(name, spec, values.shape))
+        return check_output(name, spec, _classes_of_map(name, spec, values.shape, trial.rows))
     return check_output(name, spec, two_scores(spec, torch.zeros(1, size)).shape[1])
 
 
-def _classes_of_map(name: str, spec: MapOutput, shape: tuple[int, ...]) -> int:
+def _classes_of_map(name: str, spec: MapOutput, shape: tuple[int, ...], rows: TrialRows) -> int:
     if len(shape) != 4 or shape[2:] != spec.shape:
+        way_out = _shapes_of_rows(spec, shape[2:], rows) or "correct `shape`"
         raise UserError(
             "wrong_output",
             f"`{name}` has shape {list(shape)}, expected scores of the classes of each pixel, [rows, classes, "
-            f"{spec.shape[0]}, {spec.shape[1]}] by its `shape`: correct `shape`, or export the graph with the classes "
-            "second",
+            f"{spec.shape[0]}, {spec.shape[1]}] by its `shape`: {way_out}, or export the graph with the classes second",
         )
     return shape[1]
+
+
+def _shapes_of_rows(spec: MapOutput, sides: tuple[int, ...], rows: TrialRows) -> str | None:
+    """The way out where the graph leaves sizes of rows open: shapes of rows for which the map has its `shape`, if its
+    sides change in proportion to theirs.
+    """
+    opened = [each for each in rows.inputs.fed if each.is_open]
+    if not opened:
+        return None
+    shown = {each.name: {"shape": _in_proportion(each, rows.shapes[each.name], spec.shape, sides)} for each in opened}
+    tried = ", ".join(f"`{each.name}` {list(rows.shapes[each.name])}" for each in opened)
+    return f'the graph ran on rows of open size ({tried}): fix it by "inputs": {json.dumps(shown, ensure_ascii=False)}'
+
+
+def _in_proportion(
+    fed: FedInput, tried: tuple[int, ...], wanted: tuple[int, int], found: tuple[int, ...]
+) -> list[int | str]:
+    """The shape of a row with its two open sides in proportion to the map's; "…" for sides that do not follow."""
+    places = [i for i, side in enumerate(fed.row) if side is None]
+    shape: list[int | str] = ["…" if side is None else side for side in fed.row]
+    if len(places) != 2 or len(found) != 2:
+        return shape
+    for place, want, got in zip(places, wanted, found, strict=True):
+        if got and want * tried[place] % got == 0:
+            shape[place] = want * tried[place] // got
+    return shape
 
 
 def check_numbers(manifest: ModelManifest, samples: Iterable[tuple[RowKind, Mapping[str, Tensor]]]) -> RowKind | None:

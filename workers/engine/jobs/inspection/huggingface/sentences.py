@@ -29,6 +29,8 @@ _MODES: Final[Mapping[str, LayerPooling]] = {"pooling_mode_mean_tokens": "mean",
 _MODE: Final = "pooling_mode"
 _BY_NAME: Final[Mapping[str, LayerPooling]] = {"mean": "mean", "cls": "first"}
 _ORDER: Final = ("Transformer", "Pooling", "Dense", "Normalize")
+BASE: Final = "save the base model, by `AutoModel.from_pretrained(folder).save_pretrained(base)`"
+"""The way out for a folder that has the encoder that is wanted under a head."""
 _OWNERS: Final = ("sentence_transformers.",)
 
 
@@ -75,7 +77,8 @@ def encoder_of(
     says_so = _MODULES in folder.members or manifest.embedding is not None
     if not (names[0].endswith("Model") if len(names) == 1 else not names and says_so):
         if manifest.embedding is not None:
-            raise _unsupported("the manifest", f"`embedding` is for encoders, found {listed(names)}: leave it out")
+            detail = f"`embedding` is for encoders, found {listed(names)}: leave it out, or {BASE}"
+            raise _unsupported("the manifest", detail)
         return None
     if not isinstance(output, VectorOutput):
         raise UserError(

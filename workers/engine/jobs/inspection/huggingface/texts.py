@@ -6,12 +6,12 @@ from typing import Any, Final
 from app.contracts.base import tuples
 from app.contracts.problems import UserError, listed
 from app.contracts.resources.inputs.texts import MOST_TOKENS, encoding_of_ids
-from app.contracts.resources.manifests import ModelInputSpec, ModelManifest, TokenClassOutput
+from app.contracts.resources.manifests import ModelInputSpec, ModelManifest, TokenClassOutput, VectorOutput
 from app.contracts.specs.families.huggingface_configs import positions_key, positions_offset
 from workers.engine.data.texts.tokenizer import FILE_NAME, MOST_BYTES, TextTokenizer
 from workers.engine.jobs.inspection.huggingface.configurations import Reading, check_known, network_of
 from workers.engine.jobs.inspection.huggingface.folder import Folder
-from workers.engine.jobs.inspection.huggingface.sentences import SentenceModules
+from workers.engine.jobs.inspection.huggingface.sentences import BASE, SentenceModules
 from workers.engine.jobs.inspection.huggingface.token_settings import TokenSettings
 from workers.engine.models.families.library.huggingface import check_value, configuration, own_keys, plain
 from workers.engine.models.families.library.packages import package
@@ -55,7 +55,7 @@ def read_texts(
     name = str(config["model_type"])
     tagging = any(isinstance(each, TokenClassOutput) for each in manifest.outputs.values())
     if sentences is None:
-        _check_architectures(config, _TAGGER if tagging else _HEAD)
+        _check_architectures(config, _TAGGER if tagging else _HEAD, manifest)
     given = _configured(name, config)
     if tagging and not _has_tokenizer(folder):
         return _of_ids(name, given, outputs, manifest)
@@ -108,19 +108,26 @@ def _input(manifest: ModelManifest) -> str:
     return INPUT
 
 
-def _check_architectures(config: Mapping[str, Any], head: str) -> None:
+def _check_architectures(config: Mapping[str, Any], head: str, manifest: ModelManifest) -> None:
     """Check that the folder is of a network for classification, where it says what it is."""
     found = config.get("architectures")
     if found is None:
         return
     names = [str(each)[:100] for each in found] if isinstance(found, list) else [str(found)[:100]]
-    if len(names) != 1 or not names[0].endswith(head):
+    if len(names) == 1 and names[0].endswith(head):
+        return
+    if any(isinstance(each, VectorOutput) for each in manifest.outputs.values()):
         raise UserError(
             "unsupported_config",
-            f"`architectures` of config.json is {listed(names)}, expected one …{head} for this kind of output: "
-            f"train the model for classification and save it by AutoModel{head}, declare an output of kind `vector` "
-            "for an encoder, or export it to ONNX",
+            f"`architectures` of config.json is {listed(names)}, expected one …Model, an encoder without a head, for "
+            f"an output of kind `vector`: {BASE} and the tokenizer beside it, or export it to ONNX",
         )
+    raise UserError(
+        "unsupported_config",
+        f"`architectures` of config.json is {listed(names)}, expected one …{head} for this kind of output: "
+        f"train the model for classification and save it by AutoModel{head}, declare an output of kind `vector` "
+        "for an encoder, which AutoModel saves, or export it to ONNX",
+    )
 
 
 def _configured(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
