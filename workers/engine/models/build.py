@@ -18,7 +18,7 @@ from app.contracts.specs.sharing import (
 )
 from workers.engine.models.families.convnet import ConvnetNetwork
 from workers.engine.models.families.family import FamilyNetwork
-from workers.engine.models.families.library.network import LibraryNetwork
+from workers.engine.models.families.library.network import LibraryNetwork, is_constant
 from workers.engine.models.families.library.trunks import on_meta
 from workers.engine.models.families.mlp import MlpNetwork
 from workers.engine.models.families.resnet import ResnetNetwork
@@ -58,6 +58,8 @@ class FileTensors:
     buffers: Mapping[str, tuple[int, ...]]
     names: Mapping[str, str]
     """Names in files -> names in the network, where they differ."""
+    constants: frozenset[str] = frozenset()
+    """Buffers of whole numbers, other than counters, which the network computes from its architecture."""
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -80,7 +82,9 @@ def _of_library(architecture: LibraryArchitecture) -> FileTensors:
     parameters = {network.file_name(name): tuple(each.shape) for name, each in network.named_parameters()}
     state = {network.file_name(name): tuple(each.shape) for name, each in network.state_dict().items()}
     buffers = {name: shape for name, shape in state.items() if name not in parameters}
-    return FileTensors(parameters, buffers, {network.file_name(name): name for name in network.state_dict()})
+    constants = [name for name, each in network.state_dict().items() if is_constant(name, each)]
+    names = {network.file_name(name): name for name in network.state_dict()}
+    return FileTensors(parameters, buffers, names, frozenset(network.file_name(name) for name in constants))
 
 
 def _shared(architecture: Architecture, scheme: Scheme) -> Network:

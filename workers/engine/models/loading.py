@@ -87,7 +87,8 @@ def load_weights(path: Path, manifest: ModelManifest, architecture: Architecture
     _fold(tensors, found)
     counters = {name: torch.zeros((), dtype=torch.int64) for name in buffers if name.endswith(COUNTER)}
     zeros = {name: torch.zeros(expected[name]) for name in found.zero}
-    loaded = counters | zeros | {name: _as_float32(name, value) for name, value in tensors.items()}
+    loaded = counters | zeros
+    loaded |= {name: value if name in ours.constants else _as_float32(name, value) for name, value in tensors.items()}
     return {ours.names.get(name, name): value for name, value in loaded.items()}
 
 

@@ -1,6 +1,7 @@
 """What every network of ours has: outputs, heads, and which outputs share which parameters."""
 
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -68,10 +69,14 @@ class Network(nn.Module, ABC):
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """As torch's, whose own strict check splits names at dots and finds the head `size.cm` unexpected."""
-        differing = sorted(set(state_dict) ^ set(self.state_dict()))
+        own = self.state_dict()
+        differing = sorted(set(state_dict) ^ set(own))
         if strict and differing:
             raise RuntimeError(f"missing or unexpected in the state of a {type(self).__name__}: {differing[:10]}")
-        return super().load_state_dict(state_dict, strict=False, assign=assign)
+        # Files have no versions of modules; those of the modules as they are, as some of torchvision need one.
+        given = OrderedDict(state_dict)
+        given._metadata = own._metadata  # type: ignore[attr-defined]
+        return super().load_state_dict(given, strict=False, assign=assign)
 
     def load_known(self, weights: Mapping[str, Tensor]) -> None:
         """Load those of `weights` that the network has; the others stay as they are."""

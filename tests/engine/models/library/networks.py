@@ -60,6 +60,9 @@ def own(name: str, classes: int = 4) -> nn.Module:
     library, (channels, *size) = {**SMALL, **OTHERS}[name]
     if library == "torchvision":
         arguments: dict[str, Any] = {"image_size": size[0]} if name.startswith("vit") else {}
+        if name in ("googlenet", "inception_v3"):
+            # By default it warns of another default to come, and has heads that only its own training uses.
+            arguments |= {"init_weights": False, "aux_logits": False}
         made: nn.Module = package("torchvision").models.get_model(name, num_classes=classes, **arguments)
         return made.eval()
     timm = package("timm")

@@ -68,6 +68,17 @@ def test_a_file_of_the_library_gives_its_outputs_and_is_written_as_it_was(name: 
     assert all(torch.equal(written[key], value) for key, value in theirs.state_dict().items())
 
 
+def test_whole_numbers_that_a_network_computes_are_its_own(tmp_path: Path) -> None:
+    """Other places of relative positions would be read without a word, or end outside of their table."""
+    described, state = architecture("swin_t"), own("swin_t").state_dict()
+    index = "features.1.0.attn.relative_position_index"
+    save_file({**state, index: state[index].flip(0).contiguous()}, tmp_path / "w.safetensors")
+    weights = load_weights(tmp_path / "w.safetensors", manifest(described), described)
+    with pytest.raises(UserError, match="other numbers than the network computes") as caught:
+        build(described).load_state_dict(weights)
+    assert caught.value.code == "unexpected_parameters"
+
+
 def manifest(network: LibraryArchitecture) -> ModelManifest:
     bare = network.model_copy(update={"measured": None}).model_dump()
     fields = {"name": "m", "format": "safetensors", "architecture": bare, "outputs": {"y": {"kind": "class"}}}

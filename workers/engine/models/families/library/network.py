@@ -1,6 +1,7 @@
 """Networks that a library builds, with our heads."""
 
-from typing import assert_never
+from collections.abc import Mapping
+from typing import Any, assert_never
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,11 @@ from workers.engine.models.families.library.tokens import is_token
 from workers.engine.models.families.library.trunks import LibraryTrunk, build_trunk, embedding_of, features_of
 
 _TRUNK = "trunk."
+
+
+def is_constant(name: str, value: Tensor) -> bool:
+    """Whether a tensor of a network's state is one of whole numbers that it computes from its architecture."""
+    return not value.is_floating_point() and not name.endswith("num_batches_tracked")
 
 
 class LibraryNetwork(SingleTrunkNetwork):
@@ -40,6 +46,18 @@ class LibraryNetwork(SingleTrunkNetwork):
             nn.init.eye_(head.weight)
             nn.init.zeros_(head.bias)
             head.requires_grad_(False)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As `Network`. Raises UserError `unexpected_parameters` for numbers that the network computes otherwise."""
+        for name, own in self.state_dict().items():
+            if not is_constant(name, own) or name not in state_dict or own.is_meta:
+                continue
+            if not torch.equal(own.long().cpu(), state_dict[name].long().cpu()):
+                raise UserError(
+                    "unexpected_parameters",
+                    f"`{name}` has other numbers than the network computes: save the weights of the same network again",
+                )
+        return super().load_state_dict(state_dict, strict, assign)
 
     @property
     def draws_noise(self) -> bool:
