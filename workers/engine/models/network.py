@@ -1,7 +1,6 @@
 """What every network of ours has: outputs, heads, and which outputs share which parameters."""
 
 from abc import ABC, abstractmethod
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -73,10 +72,10 @@ class Network(nn.Module, ABC):
         differing = sorted(set(state_dict) ^ set(own))
         if strict and differing:
             raise RuntimeError(f"missing or unexpected in the state of a {type(self).__name__}: {differing[:10]}")
-        # Files have no versions of modules; those of the modules as they are, as some of torchvision need one.
-        given = OrderedDict(state_dict)
-        given._metadata = own._metadata  # type: ignore[attr-defined]
-        return super().load_state_dict(given, strict=False, assign=assign)
+        own.update(
+            state_dict
+        )  # which keeps the versions of the modules: files have none, and some of torchvision need one
+        return super().load_state_dict(own, strict=False, assign=assign)
 
     def load_known(self, weights: Mapping[str, Tensor]) -> None:
         """Load those of `weights` that the network has; the others stay as they are."""
