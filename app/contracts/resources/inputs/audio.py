@@ -1,12 +1,12 @@
 """Inputs of sounds, and the features that they become."""
 
-from dataclasses import dataclass
-from math import exp, log, prod
-from typing import Annotated, Final, Literal, Self
+from math import prod
+from typing import Annotated, Final, Literal, Self, assert_never
 
 from pydantic import Field, model_validator
 
 from app.contracts.base import Column, Contract, Shape, left_out
+from app.contracts.resources.inputs.bands import Bands
 
 SOUND_SUFFIXES: Final = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3")
 """Of the files that are read as sounds, in lower case."""
@@ -32,8 +32,28 @@ class LogMel(Contract):
     )
 
 
+class Fbank(Contract):
+    """Logarithms of the power of a sound in bands of the mel scale, over time: those of Kaldi, which the Audio
+    Spectrogram Transformer reads.
+
+    Windows that lie within the sound alone; of each its mean is subtracted, then 0.97 times the sample before each
+    sample, then a Hann window, filled with zeros up to a power of 2. Bands are triangles on Kaldi's mel scale;
+    x = ln(max(power, 2^-23)). Frames behind the end of a sound, or before its begin, are 0. Source: Kaldi,
+    feature-fbank, as in transformers' `ASTFeatureExtractor`.
+    """
+
+    kind: Literal["fbank"]
+    mels: int = Field(default=128, ge=8, le=256, description="Number of bands, which is the height of a row.")
+    window: float = Field(default=0.025, ge=0.005, le=0.256, description="Length of a window in seconds.")
+    hop: float = Field(default=0.01, ge=0.002, le=0.256, description="From one window to the next, in seconds.")
+    lowest: Hertz = Field(default=20.0, description="Lower end of the lowest band in Hz.")
+    highest: Hertz | None = Field(
+        default=None, description="Upper end of the highest band in Hz; half the sampling rate when left out."
+    )
+
+
 class AudioForm(Contract):
-    """What sounds become: rows of one length, log-mel features float32 [1, mels, frames] or samples float32 [1, n]."""
+    """What sounds become: rows of one length, features of bands float32 [1, mels, frames] or samples float32 [1, n]."""
 
     seconds: float = Field(
         ge=0.01, le=120, description="Length that every sound is brought to: longer ones are cut, shorter ones padded."
@@ -46,10 +66,11 @@ class AudioForm(Contract):
     rate: int = Field(
         default=16_000, ge=4_000, le=48_000, description="Sampling rate in Hz to which every sound is resampled."
     )
-    features: LogMel | Literal["samples"] = Field(
+    features: LogMel | Fbank | Literal["samples"] = Field(
         default_factory=LogMel,
-        description="The features of a sound, log-mels by default, or `samples`: the samples as they are, a series of "
-        "one channel, as ONNX graphs for sounds take them.",
+        description="The features of a sound: log-mels as Whisper has them by default, those of Kaldi with "
+        '`"kind": "fbank"`, or `samples`: the samples as they are, a series of one channel, as wav2vec 2.0 and ONNX '
+        "graphs for sounds take them.",
     )
 
     @property
@@ -58,19 +79,33 @@ class AudioForm(Contract):
         return round(self.seconds * self.rate)
 
     @property
-    def log_mel(self) -> LogMel | None:
-        """The settings of log-mel features; None where rows are samples."""
-        return None if self.features == "samples" else self.features
+    def bands(self) -> Bands | None:
+        """The bands of features; None where rows are samples."""
+        match self.features:
+            case "samples":
+                return None
+            case LogMel() | Fbank() as features:
+                return Bands(
+                    scale="kaldi" if isinstance(features, Fbank) else "slaney",
+                    rate=self.rate,
+                    count=features.mels,
+                    window=round(features.window * self.rate),
+                    hop=round(features.hop * self.rate),
+                    lowest=features.lowest,
+                    highest=self.rate / 2 if features.highest is None else features.highest,
+                )
+            case _:
+                assert_never(self.features)
 
     @property
     def row(self) -> Shape:
         """[1, mels, frames], low bands first; [1, samples] where rows are samples."""
-        bands = Bands.of(self)
-        return (1, self.samples) if bands is None else (1, bands.count, self.samples // bands.hop)
+        bands = self.bands
+        return (1, self.samples) if bands is None else (1, bands.count, bands.frames(self.samples))
 
     @model_validator(mode="after")
     def _has_frames_and_bands(self) -> Self:
-        bands = Bands.of(self)
+        bands = self.bands
         if bands is not None and (bands.window > self.samples or bands.hop > bands.window):
             raise ValueError(
                 f"`seconds`, `window` and `hop` are {self.samples}, {bands.window} and {bands.hop} samples, expected "
@@ -84,71 +119,6 @@ class AudioForm(Contract):
         if bands is not None:
             bands.check()
         return self
-
-
-@dataclass(frozen=True)
-class Bands:
-    """Log-mel features of sounds of `rate` Hz: `count` bands from `lowest` to `highest` Hz; `window` and `hop` in
-    samples. A window is also the length of the Fourier transform.
-    """
-
-    rate: int
-    count: int
-    window: int
-    hop: int
-    lowest: float
-    highest: float
-
-    @classmethod
-    def of(cls, form: AudioForm) -> "Bands | None":
-        """None where rows are samples."""
-        mel, rate = form.log_mel, form.rate
-        if mel is None:
-            return None
-        highest = rate / 2 if mel.highest is None else mel.highest
-        return cls(rate, mel.mels, round(mel.window * rate), round(mel.hop * rate), mel.lowest, highest)
-
-    @property
-    def edges(self) -> tuple[float, ...]:
-        """Ends and centres of the bands in Hz, `count` + 2: band i goes from i over its centre i + 1 to i + 2."""
-        low, high = _mel(self.lowest), _mel(self.highest)
-        return tuple(_hertz(low + (high - low) * i / (self.count + 1)) for i in range(self.count + 2))
-
-    def check(self) -> None:
-        """Raises ValueError for bands that do not rise, and for those between two frequencies of the Fourier transform,
-        which would always be empty.
-        """
-        if not self.lowest < self.highest <= self.rate / 2:
-            raise ValueError(
-                f"the bands go from {self.lowest:g} to {self.highest:g} Hz, expected them to rise and to end "
-                f"at {self.rate / 2:g} Hz, half of `rate`, at most: change `lowest` or `highest`"
-            )
-        step = self.rate / self.window
-        for low, high in zip(self.edges, self.edges[2:], strict=False):
-            if (int(low / step) + 1) * step >= high:
-                raise ValueError(
-                    f"with {self.count} `mels` the band from {low:.0f} to {high:.0f} Hz is narrower than the "
-                    f"{step:.0f} Hz that a window of {self.window / self.rate:g} s tells apart: choose fewer `mels`, a "
-                    "longer `window` or a higher `lowest`"
-                )
-
-
-_LINEAR, _LINEAR_MELS, _LOG_STEP = 1000.0, 15.0, log(6.4) / 27.0
-"""Slaney's mel scale: 200/3 Hz a mel up to 1000 Hz, from there 27 mels for a factor of 6.4. Source: Slaney, Auditory
-Toolbox, 1998, as in librosa's `hz_to_mel`.
-"""
-
-
-def _mel(hertz: float) -> float:
-    if hertz < _LINEAR:
-        return hertz * _LINEAR_MELS / _LINEAR
-    return _LINEAR_MELS + log(hertz / _LINEAR) / _LOG_STEP
-
-
-def _hertz(mel: float) -> float:
-    if mel < _LINEAR_MELS:
-        return mel * _LINEAR / _LINEAR_MELS
-    return _LINEAR * exp((mel - _LINEAR_MELS) * _LOG_STEP)
 
 
 class AudioInput(AudioForm):

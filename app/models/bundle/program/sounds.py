@@ -40,8 +40,8 @@ def resampled(x: Numbers, rate: int, wanted: range) -> Numbers:
     return found
 
 
-def samples(path: Path) -> Numbers:
-    """A sound of the model's rate and length: the mean of its channels, cut or padded with silence."""
+def samples(path: Path) -> tuple[Numbers, range]:
+    """A sound of the model's rate and length: the mean of its channels, cut or padded with silence; where it is."""
     with soundfile.SoundFile(path) as file:  # `soundfile.read` seeks first, which changes last bits of an MP3
         x, rate, centred = file.read(always_2d=True).mean(axis=1), file.samplerate, FORM["keep"] == "centre"
     if not len(x) or not np.isfinite(x).all():
@@ -50,7 +50,7 @@ def samples(path: Path) -> Numbers:
     begin = max(0, length - SAMPLES) // 2 if centred else 0
     x = resampled(x, rate, range(begin, min(length, begin + SAMPLES)))
     before = (SAMPLES - len(x)) // 2 if centred else 0
-    return np.pad(x, (before, SAMPLES - len(x) - before))
+    return np.pad(x, (before, SAMPLES - len(x) - before)), range(before, before + len(x))
 
 
 def hertz(mel: Numbers) -> Numbers:
@@ -62,11 +62,16 @@ def mel(hertz: float) -> float:
 
 
 def row(path: Path) -> NDArray[np.float32]:
-    """Log-mel features [1, mels, frames], or samples [1, n]."""
-    return samples(path).astype(np.float32)[None] if MEL == "samples" else features(samples(path))
+    """Features [1, mels, frames], or samples [1, n]."""
+    x, sound = samples(path)
+    if MEL == "samples":
+        return x.astype(np.float32)[None]
+    found = fbank(x, sound) if MEL.get("kind") == "fbank" else log_mel(x)
+    return found.astype(np.float32)[None]
 
 
-def features(x: Numbers) -> NDArray[np.float32]:
+def log_mel(x: Numbers) -> Numbers:
+    """Those of Whisper."""
     window, hop = round(RATE * MEL["window"]), round(RATE * MEL["hop"])
     low, high = mel(MEL["lowest"]), mel(MEL["highest"] or RATE / 2)
     edges = hertz(low + (high - low) * np.arange(MEL["mels"] + 2) / (MEL["mels"] + 1))
@@ -77,7 +82,27 @@ def features(x: Numbers) -> NDArray[np.float32]:
     spectrum = np.fft.rfft(frames * (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)), axis=1)
     power = filters * (2.0 / (edges[2:] - edges[:-2]))[:, None] @ (spectrum.real**2 + spectrum.imag**2).T
     levels = np.log10(np.maximum(power, 1e-10))
-    found: NDArray[np.float32] = ((np.maximum(levels, levels.max() - 8.0) + 4.0) / 4.0).astype(np.float32)[None]
+    found: Numbers = (np.maximum(levels, levels.max() - 8.0) + 4.0) / 4.0
+    return found
+
+
+def fbank(x: Numbers, sound: range) -> Numbers:
+    """Those of Kaldi: of windows within the sound alone."""
+    window, hop = round(RATE * MEL["window"]), round(RATE * MEL["hop"])
+    count, first = 1 + (SAMPLES - window) // hop, -(-sound.start // hop)
+    last = min(count, first + 1 + max(0, sound.stop - first * hop - window) // hop)
+    first, size = min(first, count - 1), 1 << (window - 1).bit_length()
+    low, high = (1127 * math.log(1 + each / 700) for each in (MEL["lowest"], MEL["highest"] or RATE / 2))
+    edges = np.linspace(low, high, MEL["mels"] + 2)
+    places = 1127 * np.log(1 + np.arange(size // 2 + 1) * (RATE / size) / 700)
+    distances, widths = edges[:, None] - places, np.diff(edges)[:, None]
+    filters = np.maximum(0.0, np.minimum(-distances[:-2] / widths[:-1], distances[2:] / widths[1:]))
+    frames = np.lib.stride_tricks.sliding_window_view(x, window)[::hop][first:last]
+    frames = frames - frames.mean(axis=1, keepdims=True)
+    frames = frames - 0.97 * np.concatenate([frames[:, :1], frames[:, :-1]], axis=1)
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / (window - 1))
+    spectrum, found = np.fft.rfft(frames * hann, size, axis=1), np.zeros((MEL["mels"], count))
+    found[:, first:last] = np.log(np.maximum(filters @ (spectrum.real**2 + spectrum.imag**2).T, 2.0**-23))
     return found
 
 

@@ -46,6 +46,8 @@ def program(folder: Path, *arguments: Path, **form: Any) -> subprocess.Completed
         {"keep": "centre", "seconds": 0.45},
         {"rate": 22_050, "features": {"mels": 40, "lowest": 50.0, "highest": 7_600.0}},
         {"rate": 11_025, "keep": "centre", "features": "samples"},
+        {"features": {"kind": "fbank"}},
+        {"rate": 8_000, "keep": "centre", "seconds": 0.45, "features": {"kind": "fbank", "mels": 24, "lowest": 50.0}},
         {"rate": 8_000, "features": {"window": 0.032, "hop": 0.016, "mels": 32}},
     ],
     ids=str,

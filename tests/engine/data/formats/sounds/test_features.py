@@ -9,7 +9,7 @@ import scipy.signal
 import soundfile
 from pydantic import ValidationError
 
-from app.contracts.resources.inputs.audio import AudioForm, Bands
+from app.contracts.resources.inputs.audio import AudioForm
 from tests.engine.data.formats.sounds.recordings import RATE, encoded, features_of, noise, spec, tone
 from workers.engine.data.formats.sounds.resample import new_length, place, reach, resampled
 
@@ -37,7 +37,7 @@ def test_features_are_those_of_whisper() -> None:
 def test_features_are_those_of_scipy_and_triangles(settings: dict[str, Any]) -> None:
     sound = noise(0.3)
     form = spec(features=settings)
-    made = Bands.of(form)
+    made = form.bands
     assert made is not None
     _, _, spectrum = scipy.signal.stft(
         np.pad(sound, made.window // 2, mode="reflect"), RATE, "hann", made.window, made.window - made.hop,
@@ -52,6 +52,30 @@ def test_features_are_those_of_scipy_and_triangles(settings: dict[str, Any]) -> 
     expected = (np.maximum(levels, levels.max() - 8) + 4) / 4
     found = features_of(encoded(sound, codec="FLOAT"), features=settings)
     np.testing.assert_allclose(found[0], expected, atol=CLOSE)
+
+
+@pytest.mark.filterwarnings("ignore:At least one mel filter:UserWarning")
+@pytest.mark.parametrize("mels", [128, 40])
+def test_features_of_kaldi_are_those_of_the_audio_spectrogram_transformer(mels: int) -> None:
+    """Frames behind the end are 0 before its extractor normalises; 128 bands have empty ones, as it has them."""
+    transformers = pytest.importorskip("transformers")
+    theirs = transformers.ASTFeatureExtractor(num_mel_bins=mels, max_length=98, do_normalize=False)
+    form = {"seconds": (400 + 97 * 160) / RATE, "features": {"kind": "fbank", "mels": mels}}
+    for seconds in (0.7, 0.982, 1.6):
+        sound = (noise(seconds) + tone(700, seconds)).astype(np.float32)
+        expected = theirs(sound, sampling_rate=RATE, return_tensors="np").input_values
+        found = features_of(encoded(sound.astype(np.float64), codec="FLOAT"), **form)
+        assert found.shape == (1, mels, 98)
+        np.testing.assert_allclose(found[0].T, expected[0], atol=2e-4)
+
+
+def test_frames_of_kaldi_that_touch_silence_around_a_sound_are_nought() -> None:
+    form = {"seconds": 0.5, "keep": "centre", "features": {"kind": "fbank", "mels": 40}}
+    found = features_of(encoded(noise(0.1), codec="FLOAT"), **form)
+    inside = [i for i in range(found.shape[2]) if 160 * i >= 3_200 and 160 * i + 400 <= 4_800]
+    assert np.flatnonzero(found[0].any(axis=0)).tolist() == inside
+    short = features_of(encoded(noise(0.01), codec="FLOAT"), **form)
+    assert np.count_nonzero(short[0].any(axis=0)) == 1
 
 
 @pytest.mark.parametrize("rate", [4_000, 8_000, 11_025, 22_050, 44_100, 44_101, 48_000, 192_000])
@@ -197,6 +221,8 @@ def test_the_content_says_the_format_not_the_name() -> None:
         ({"seconds": 120.0, "features": {"mels": 128, "hop": 0.002}}, "`hop`"),
         ({"seconds": 120.0, "features": "samples"}, "`seconds`"),
         ({"features": "waves"}, "samples"),
+        ({"features": {"kind": "fbank", "highest": 9_000.0}}, "`highest`"),
+        ({"features": {"kind": "mfcc"}}, "fbank"),
         ({"seconds": 0.0}, "seconds"),
         ({"rate": 500}, "rate"),
     ],
@@ -210,7 +236,7 @@ def test_forms_without_sense_are_refused(form: dict[str, Any], named: str) -> No
 def test_no_band_of_an_accepted_form_is_empty() -> None:
     for mels in (8, 40, 64, 80, 128):
         form = AudioForm.model_validate({"seconds": 1.0, "features": {"mels": mels}})
-        made = Bands.of(form)
+        made = form.bands
         assert made is not None
         edges, bins = made.edges, np.arange(made.window // 2 + 1) * form.rate / made.window
         assert all(((bins > edges[i]) & (bins < edges[i + 2])).any() for i in range(mels))

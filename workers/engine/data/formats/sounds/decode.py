@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from app.contracts.problems import UserError
 from app.contracts.resources.inputs.audio import SOUND_SUFFIXES, AudioForm
-from workers.engine.data.formats.sounds.log_mel import row_of
+from workers.engine.data.formats.sounds.bands import row_of
 from workers.engine.data.formats.sounds.resample import new_length, place, reach, resampled
 
 FORMATS: Final = ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MPEG", "MP3")
@@ -45,12 +45,12 @@ def features(name: str, encoded: bytes, form: AudioForm) -> NDArray[np.float32]:
     try:
         try:
             with _opened(name, encoded) as file:
-                return row_of(_brought_to(name, file, file.frames, form), form)
+                return row_of(*_brought_to(name, file, file.frames, form), form)
         except _EndedError as end:
             if not end.is_estimated or end.frames == 0:
                 raise _broken(name, f"is truncated, it ends after {end.frames} samples") from None
             with _opened(name, encoded) as file:
-                return row_of(_brought_to(name, file, end.frames, form), form)
+                return row_of(*_brought_to(name, file, end.frames, form), form)
     except soundfile.SoundFileError:
         raise _broken(name, "cannot be decoded, it is truncated or damaged") from None
 
@@ -100,9 +100,11 @@ def _is_truncated(wav: bytes) -> bool:
     return False
 
 
-def _brought_to(name: str, file: soundfile.SoundFile, frames: int, form: AudioForm) -> NDArray[np.float64]:
-    """The samples [form.samples] of a sound of `frames` frames: the mean of its channels, resampled, cut or padded with
-    silence.
+def _brought_to(
+    name: str, file: soundfile.SoundFile, frames: int, form: AudioForm
+) -> tuple[NDArray[np.float64], range]:
+    """(the samples [form.samples] of a sound of `frames` frames: the mean of its channels, resampled, cut or padded with
+    silence; which of them are the sound's).
     """
     rate, count = file.samplerate, form.samples
     length = new_length(frames, rate, form.rate)
@@ -119,7 +121,7 @@ def _brought_to(name: str, file: soundfile.SoundFile, frames: int, form: AudioFo
         )
     samples = resampled(_mono(name, file, first, last), first, rate, form.rate, wanted)
     before = (count - len(samples)) // 2 if form.keep == "centre" else 0
-    return np.pad(samples, (before, count - len(samples) - before))
+    return np.pad(samples, (before, count - len(samples) - before)), range(before, before + len(samples))
 
 
 def _mono(name: str, file: soundfile.SoundFile, first: int, last: int) -> NDArray[np.float64]:
