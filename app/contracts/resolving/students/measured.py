@@ -13,6 +13,7 @@ from app.contracts.resolving.students.pretrained import warn_of_inputs
 from app.contracts.resolving.students.texts import with_tokens
 from app.contracts.resources.facts import DatasetFacts, ModelFacts
 from app.contracts.specs.architectures import AnyNetwork, LibraryFamily, MeasuredTrunk
+from app.contracts.specs.families.huggingface_configs import BAND_TYPES, SAMPLE_TYPES
 from app.contracts.specs.families.library import HuggingFace, LibraryArchitecture, trunk_alone
 from app.contracts.specs.jobs import AnyTrainingJob, DistillJob, MultitaskJob, TrainJob
 
@@ -68,13 +69,16 @@ def _is_trunk_of(network: LibraryArchitecture, model: LibraryArchitecture, measu
     blocks = blocks_of(model)
     if isinstance(blocks, str) or max(network.cut.layers) >= blocks.count:
         return False
-    return network.reads == "tokens" or network.input_shape == model.input_shape
+    of_any_length = network.reads == "tokens" or network.name in SAMPLE_TYPES
+    return of_any_length or network.input_shape == model.input_shape
 
 
 def _rows(network: LibraryArchitecture) -> str:
     """What its rows are, in words."""
     shape = list(network.input_shape or ())
-    return f"rows of {shape[0] if shape else 'any'} tokens" if network.reads == "tokens" else f"images of {shape}"
+    if network.reads == "tokens":
+        return f"rows of {shape[0] if shape else 'any'} tokens"
+    return f"{'sounds' if network.name in SAMPLE_TYPES | BAND_TYPES else 'images'} of {shape}"
 
 
 def networks_of(spec: AnyTrainingJob) -> tuple[AnyNetwork, ...]:
@@ -105,7 +109,8 @@ class _Measurements:
         read = with_tokens(network, self.dataset, self.models, self.findings, pointer)
         bare = read.model_copy(update={"measured": None})
         if isinstance(bare, HuggingFace):
-            bare = bare.model_copy(update={"answers": "tokens" if self.tagging else None})
+            answers = "tokens" if self.tagging else None
+            bare = bare.model_copy(update={"answers": answers, "samples": bare.sample_reading or bare.samples})
         shape = self._shape(bare)
         if shape is None:
             return cast(_Network, bare)

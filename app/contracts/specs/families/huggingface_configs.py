@@ -20,7 +20,13 @@ TextType = Literal[
     "llama", "megatron-bert", "mistral", "mobilebert", "modernbert", "mpnet", "qwen2", "qwen3", "rembert", "roberta",
     "roberta-prelayernorm", "smollm3", "squeezebert", "xlm-roberta",
 ]  # fmt: skip
-ModelType = Literal[ImageType, TextType]
+SampleType = Literal["data2vec-audio", "hubert", "sew", "unispeech", "unispeech-sat", "wav2vec2", "wavlm"]
+BandType = Literal["audio-spectrogram-transformer", "whisper"]
+ModelType = Literal[ImageType, TextType, SampleType, BandType]
+SAMPLE_TYPES: Final[frozenset[str]] = frozenset(get_args(SampleType))
+"""Types that read the samples of a sound."""
+BAND_TYPES: Final[frozenset[str]] = frozenset(get_args(BandType))
+"""Types that read features of the bands of a sound."""
 TAGGING_TYPES: Final[frozenset[str]] = frozenset(get_args(TextType)) - {
     "gpt2", "llama", "mistral", "qwen2", "qwen3", "smollm3",
 }  # fmt: skip
@@ -87,6 +93,11 @@ _LAYERS_KEYS: Final[Mapping[str, str]] = {
     ),
     **dict.fromkeys(("llama", "mistral"), "num_hidden_layers"),
     **dict.fromkeys(("beit", "deit", "dinov2", "vit", "vit_msn"), "num_hidden_layers"),
+    **dict.fromkeys(
+        ("audio-spectrogram-transformer", "data2vec-audio", "hubert", "unispeech", "unispeech-sat", "wav2vec2"),
+        "num_hidden_layers",
+    ),
+    "whisper": "encoder_layers",
     "distilbert": "n_layers",
     "gpt2": "n_layer",
 }  # fmt: skip

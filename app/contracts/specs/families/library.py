@@ -1,11 +1,11 @@
-"""Networks of libraries, by the name that the library lists: timm and torchvision for images, transformers for images
-and texts.
+"""Networks of libraries, by the name that the library lists: timm and torchvision for images, transformers for images,
+texts and sounds.
 
 The API has neither library: a worker builds the network once and measures what the API must know of it
 (`MeasuredTrunk`), and the resolved architecture holds the result.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, assert_never
 
 from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, model_validator
 
@@ -15,8 +15,10 @@ from app.contracts.specs.families import structure
 from app.contracts.specs.families.embeddings import Embedding
 from app.contracts.specs.families.family import BuiltFamily, Extra, RowKind, RowSides, StartsFromTeacher
 from app.contracts.specs.families.huggingface_configs import (
+    BAND_TYPES,
     MOST_IDS,
     MOST_TOKENS,
+    SAMPLE_TYPES,
     TAGGING_TYPES,
     TEXT_TYPES,
     ConfigKey,
@@ -24,6 +26,7 @@ from app.contracts.specs.families.huggingface_configs import (
     ModelType,
     too_large,
 )
+from app.contracts.specs.families.sounds import SampleReading, SoundRows, misfit_of_sounds
 
 LIBRARY_NAME = r"^[A-Za-z0-9_]{1,100}$"
 MOST_PARAMETERS = 1 << 30
@@ -204,8 +207,9 @@ class Torchvision(LibraryFamily):
 
 
 class HuggingFace(LibraryFamily):
-    """A network for classification of Hugging Face's transformers, of images or of texts: its model type, and what its
-    configuration has beside the defaults of that type. Size and channels of images are those of the rows.
+    """A network for classification of Hugging Face's transformers, of images, texts or sounds: its model type, and what
+    its configuration has beside the defaults of that type. Size and channels of images, and numbers of bands and frames
+    of sounds, are those of the rows.
 
     A row of a type for texts is [tokens], of ids below `vocab_size`, filled up with `pad_token_id`; rows may be
     narrower than `input_shape`. Where `sep_token_id` is given to a type with token types, tokens after the first
@@ -231,6 +235,11 @@ class HuggingFace(LibraryFamily):
         exclude_if=left_out,
         description="The encoder alone, without a classifier: the output is a `vector`, that of the pooled last layer "
         "where it is as wide, else a linear layer of it. A network for classification when left out.",
+    )
+    samples: SampleReading | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="For a type that reads the samples of sounds, such as `wav2vec2`: how it reads a sound.",
     )
     tokenizer: ModelId | None = Field(
         default=None,
@@ -258,12 +267,37 @@ class HuggingFace(LibraryFamily):
         return "tokens" if self.name in TEXT_TYPES else "numbers"
 
     @property
+    def sound_rows(self) -> SoundRows | None:
+        """What its rows are of a sound; None of types for images and texts."""
+        if self.name in SAMPLE_TYPES:
+            return "samples"
+        return "bands" if self.name in BAND_TYPES else None
+
+    @property
+    def sample_reading(self) -> SampleReading | None:
+        """How it reads samples; None of types that read something else. Types that normalise layers of their first
+        convolutions were trained with masks, those that normalise groups without.
+        """
+        if self.sound_rows != "samples":
+            return None
+        of_layers = self.name == "data2vec-audio" or self.config.get("feat_extract_norm") == "layer"
+        return self.samples or SampleReading(mask=of_layers)
+
+    @property
     def input_sides(self) -> RowSides:
-        return (("tokens",),) if self.reads == "tokens" else super().input_sides
+        match self.sound_rows:
+            case "samples":
+                return (("channels", "samples"),)
+            case "bands":
+                return (("channels", "mels", "frames"),)
+            case None:
+                return (("tokens",),) if self.reads == "tokens" else super().input_sides
+            case _:
+                assert_never(self.sound_rows)
 
     @property
     def extra(self) -> Extra | None:
-        return "text" if self.reads == "tokens" else super().extra
+        return "text" if self.reads == "tokens" or self.sound_rows is not None else super().extra
 
     def misfits(self, input_shape: structure.Shape) -> list[Problem]:
         if self.answers == "tokens" and self.name not in TAGGING_TYPES:
@@ -272,6 +306,15 @@ class HuggingFace(LibraryFamily):
         if self.answers == "tokens" and self.embedding is not None:
             detail = "an encoder with `embedding` has one vector a row, and none for each token: leave it out"
             return [Problem(pointer="/embedding", code="network_misfit", detail=detail)]
+        if self.samples is not None and self.sound_rows != "samples":
+            detail = f"`{self.name}` reads no samples of sounds: leave `samples` out"
+            return [Problem(pointer="/samples", code="network_misfit", detail=detail)]
+        if self.name == "whisper" and self.embedding is not None:
+            detail = "`whisper` without a classifier is an encoder and a decoder: leave `embedding` out"
+            return [Problem(pointer="/embedding", code="network_misfit", detail=detail)]
+        if self.sound_rows is not None:
+            wrong = misfit_of_sounds(self.name, self.sound_rows, input_shape)
+            return [] if wrong is None else [Problem(pointer="/input_shape", code="shape_mismatch", detail=wrong)]
         if self.reads == "numbers":
             return super().misfits(input_shape)
         if input_shape[0] <= MOST_TOKENS:

@@ -103,8 +103,8 @@ def _is_truncated(wav: bytes) -> bool:
 def _brought_to(
     name: str, file: soundfile.SoundFile, frames: int, form: AudioForm
 ) -> tuple[NDArray[np.float64], range]:
-    """(the samples [form.samples] of a sound of `frames` frames: the mean of its channels, resampled, cut or padded with
-    silence; which of them are the sound's).
+    """(the samples [form.samples] of a sound of `frames` frames: the mean of its channels, resampled, cut or padded
+    with silence; which of them are the sound's).
     """
     rate, count = file.samplerate, form.samples
     length = new_length(frames, rate, form.rate)

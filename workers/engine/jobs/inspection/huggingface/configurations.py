@@ -11,6 +11,7 @@ from app.contracts.resources.manifests import ModelInputSpec, OutputSpec
 from app.contracts.specs.families.embeddings import Embedding
 from app.contracts.specs.families.huggingface_configs import ModelType
 from app.contracts.specs.families.library import HuggingFace
+from app.contracts.specs.families.sounds import SampleReading
 from workers.engine.models.families.library.packages import package
 
 _CODE = ("auto_map", "quantization_config", "backbone_config", "custom_pipelines")
@@ -65,11 +66,13 @@ def network_of(
     *,
     tagging: bool = False,
     embedding: Embedding | None = None,
+    samples: SampleReading | None = None,
 ) -> HuggingFace:
     """The architecture. Raises UserError `unsupported_config`, `shape_mismatch`."""
     fields: dict[str, Any] = {"family": "huggingface", "name": name, "config": dict(config), "outputs": dict(outputs)}
     fields |= {"answers": "tokens"} if tagging else {}
     fields |= {} if embedding is None else {"embedding": embedding}
+    fields |= {} if samples is None else {"samples": samples}
     try:
         architecture = HuggingFace.model_validate({**fields, "input_shape": shape})
     except ValidationError as error:

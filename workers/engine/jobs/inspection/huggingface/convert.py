@@ -4,7 +4,7 @@ tokenizer.
 
 import tempfile
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,12 +15,13 @@ from torch import Tensor
 
 from app.contracts.problems import UserError, listed
 from app.contracts.resources.manifests import ClassOutput, MapOutput, ModelManifest, OutputSpec, TokenClassOutput
-from app.contracts.specs.families.huggingface_configs import TEXT_TYPES
+from app.contracts.specs.families.huggingface_configs import BAND_TYPES, SAMPLE_TYPES, TEXT_TYPES
 from app.contracts.specs.families.library import HuggingFace
-from workers.engine.jobs.inspection.huggingface.configurations import check_problem, check_type, class_names
+from workers.engine.jobs.inspection.huggingface.configurations import Reading, check_problem, check_type, class_names
 from workers.engine.jobs.inspection.huggingface.folder import Folder, reading, unreadable
 from workers.engine.jobs.inspection.huggingface.images import read_images
 from workers.engine.jobs.inspection.huggingface.sentences import SentenceModules, encoder_of
+from workers.engine.jobs.inspection.huggingface.sounds import read_sounds
 from workers.engine.jobs.inspection.huggingface.texts import read_texts
 from workers.engine.jobs.inspection.library_trunks import measured
 from workers.engine.models.families.library.huggingface import configuration, model_class
@@ -31,6 +32,8 @@ _HEAD_WEIGHT, _HEAD_BIAS = "layers.0.weight", "layers.0.bias"
 _SHOWN = 8
 _OF_POOLER = ("pooler.dense.weight", "pooler.dense.bias", "pooler.weight", "pooler.bias")
 """Of a layer that encoders have for classifiers, and that no embedding reads."""
+_OF_MASKS = ".masked_spec_embed"
+"""What stands for masked places of a sound in training alone."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,7 @@ def _convert(folder: Folder, scratch: Path, target: Path, manifest: ModelManifes
         check_problem(config, manifest.outputs[output])
     names = class_names(config) if sentences is None else []
     check_type(config)
-    read = read_texts if config["model_type"] in TEXT_TYPES else read_images
-    found = read(folder, config, {output: max(2, len(names))}, manifest, sentences)
+    found = _reader(config["model_type"])(folder, config, {output: max(2, len(names))}, manifest, sentences)
     weights: Mapping[str, Tensor] = folder.weights(scratch)
     if sentences is not None:
         weights = _without_identity(weights)
@@ -91,6 +93,13 @@ def _convert(folder: Folder, scratch: Path, target: Path, manifest: ModelManifes
     update = {"architecture": found.architecture, "inputs": found.inputs, "outputs": outputs, "format": "safetensors"}
     update["embedding"] = None  # the architecture says it
     return ConvertedFolder(manifest.model_copy(update=update), found.notes, found.tokenizer)
+
+
+def _reader(name: str) -> Callable[..., Reading]:
+    """What reads the folder of a type."""
+    if name in TEXT_TYPES:
+        return read_texts
+    return read_sounds if name in SAMPLE_TYPES | BAND_TYPES else read_images
 
 
 def _head(architecture: HuggingFace, sentences: SentenceModules) -> dict[str, Tensor]:
@@ -162,5 +171,6 @@ def _loaded(architecture: HuggingFace, weights: Mapping[str, Tensor], classes: i
 
 
 def _unexpected(names: Iterable[str], without_pooler: bool) -> list[str]:
-    """Names that a network does not have, without those of the layer that an encoder leaves out."""
-    return [name for name in names if not (without_pooler and name.endswith(_OF_POOLER))]
+    """Names that a network does not have, without those of the layer that an encoder leaves out and of training."""
+    unread = (_OF_MASKS, *(_OF_POOLER if without_pooler else ()))
+    return [name for name in names if not f".{name}".endswith(unread)]

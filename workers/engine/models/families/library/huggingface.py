@@ -12,9 +12,11 @@ import torch
 from torch import nn
 
 from app.contracts.problems import UserError
-from app.contracts.specs.families.huggingface_configs import TEXT_TYPES, ConfigValue
+from app.contracts.specs.families.huggingface_configs import BAND_TYPES, SAMPLE_TYPES, TEXT_TYPES, ConfigValue
 from app.contracts.specs.families.library import HuggingFace
+from workers.engine.models.families.library.attention import masked_attention
 from workers.engine.models.families.library.packages import package
+from workers.engine.models.families.library.sound_configs import keys_of_sounds, settings_of_sounds
 from workers.engine.models.families.library.text_configs import keys_of_texts, settings_of_texts
 
 OF_ROWS = ("image_size", "num_channels")
@@ -29,14 +31,15 @@ _NOT_REPEATED = ("norm", "types")
 
 
 def huggingface_network(architecture: HuggingFace, input_shape: Sequence[int], classes: int) -> nn.Module:
-    """A network with this many classes for images of `input_shape` [C, H, W], or rows of tokens [L], with weights that
-    transformers draws.
+    """A network with this many classes for images of `input_shape` [C, H, W], rows of tokens [L], or of sounds
+    [1, samples] or [1, mels, frames], with weights that transformers draws.
 
     Raises UserError `library_missing`, `unsupported_config`.
     """
     config = configuration(architecture, input_shape, classes)
     model, options = model_class(config, architecture)
-    for attention in ("sdpa", "eager"):
+    attentions = _attentions(architecture)
+    for attention in attentions:
         try:
             network: nn.Module = model._from_config(
                 config, attn_implementation=attention, dtype=torch.float32, **options
@@ -45,9 +48,15 @@ def huggingface_network(architecture: HuggingFace, input_shape: Sequence[int], c
         except MemoryError:
             raise
         except Exception as error:  # constructors fail in many ways on values that do not go together
-            if attention == "eager" or "scaled_dot_product_attention" not in str(error):
+            if attention == attentions[-1] or "scaled_dot_product_attention" not in str(error):
                 raise _unsupported(architecture.name, f"{type(error).__name__}: {error}") from error
     raise AssertionError("one of the two attentions is built or refused")
+
+
+def _attentions(architecture: HuggingFace) -> tuple[str, ...]:
+    """Attentions that are tried in order."""
+    reading = architecture.sample_reading
+    return (masked_attention(),) if reading is not None and reading.mask else ("sdpa", "eager")
 
 
 def configuration(architecture: HuggingFace, input_shape: Sequence[int], classes: int) -> Any:
@@ -59,6 +68,8 @@ def configuration(architecture: HuggingFace, input_shape: Sequence[int], classes
         check_value(architecture.name, key, value, defaults)
     given = {key: plain(value) for key, value in architecture.config.items()}
     match architecture.reads:
+        case "numbers" if architecture.sound_rows is not None:
+            given |= settings_of_sounds(architecture.name, given, input_shape)
         case "numbers":
             given |= _of_images(input_shape, kind().to_dict())
         case "tokens":
@@ -89,9 +100,12 @@ def own_keys(name: str) -> dict[str, Any]:
     transformers = package("transformers")
     common = set(transformers.PretrainedConfig().to_dict())
     own = transformers.CONFIG_MAPPING[name]().to_dict()
+    own = {key: value for key, value in own.items() if key not in common}
     if name in TEXT_TYPES:
-        return keys_of_texts(name, {key: value for key, value in own.items() if key not in common})
-    return {key: value for key, value in own.items() if key not in common and key not in OF_ROWS}
+        return keys_of_texts(name, own)
+    if name in SAMPLE_TYPES | BAND_TYPES:
+        return keys_of_sounds(own)
+    return {key: value for key, value in own.items() if key not in OF_ROWS}
 
 
 def model_class(config: Any, architecture: HuggingFace) -> tuple[Any, Mapping[str, bool]]:
@@ -103,6 +117,8 @@ def model_class(config: Any, architecture: HuggingFace) -> tuple[Any, Mapping[st
         listing = transformers.AutoModel
     elif architecture.answers == "tokens":
         listing = transformers.AutoModelForTokenClassification
+    elif architecture.sound_rows is not None:
+        listing = transformers.AutoModelForAudioClassification
     elif architecture.reads == "tokens":
         listing = transformers.AutoModelForSequenceClassification
     else:

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from app.contracts.problems import UserError
 from app.contracts.specs.families.family import RowKind
+from app.contracts.specs.families.huggingface_configs import SAMPLE_TYPES
 from app.contracts.specs.families.library import (
     MOST_PARAMETERS,
     HuggingFace,
@@ -51,7 +52,9 @@ def measure(architecture: LibraryArchitecture, input_shape: Sequence[int]) -> Me
         raise UserError(
             "network_too_large", f"`{name}` has {parameters} parameters, {MOST_PARAMETERS} at most: use a smaller one"
         )
-    device = next((each.device for each in module.parameters()), torch.device("meta"))
+    # Some constructors make single parameters on the CPU whatever the device is.
+    on_host = any(True for _ in module.parameters()) and not any(each.is_meta for each in module.parameters())
+    device = torch.device("cpu" if on_host else "meta")
     shapes, calls, counter = _Shapes(module), _Calls(module), FlopCounterMode(display=False)
     try:
         with shapes.recorded(), counter, torch.no_grad():
@@ -73,7 +76,7 @@ def measure(architecture: LibraryArchitecture, input_shape: Sequence[int]) -> Me
         normalized="norm" in kinds,
         classifier=built.classifier,
         arguments=dict(built.arguments),
-        layers=shapes.layers()[:MOST_LAYERS],
+        layers=tuple(each for each in shapes.layers() if not _is_series(module, architecture, each))[:MOST_LAYERS],
         processing=_processing(architecture),
         unroundable=calls.unroundable,
         vocabulary=built.vocabulary,
@@ -98,6 +101,14 @@ def _feature_size(features: Any, trained: Any, reads: RowKind, *, of_tokens: boo
         return None
     size = features[0, 0].numel() if of_tokens else features[0].numel()
     return size if trained.shape == (_TRIAL_ROWS, *features.shape[1:]) and size > 0 else None
+
+
+def _is_series(module: nn.Module, architecture: LibraryArchitecture, layer: MeasuredLayer) -> bool:
+    """Whether a layer of a network of samples is [channels, length], which looks like places with a vector each."""
+    if architecture.name not in SAMPLE_TYPES:
+        return False
+    parts = module.get_submodule(layer.name.removeprefix("trunk.")).modules()
+    return any(isinstance(each, nn.Conv1d) for each in parts)
 
 
 def _leaf_kind(module: nn.Module) -> str | None:

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from app.contracts.problems import UserError
 from app.contracts.specs.families.embeddings import Embedding
+from app.contracts.specs.families.huggingface_configs import BAND_TYPES, SAMPLE_TYPES
 from app.contracts.specs.families.layer_pairs import LayerPooling
 from app.contracts.specs.families.library import HuggingFace, LibraryArchitecture, Timm, Torchvision
 from workers.engine.models.families.library.huggingface import huggingface_network
 from workers.engine.models.families.library.packages import package
+from workers.engine.models.families.library.sounds import features_of_sounds
 from workers.engine.models.families.library.tokens import features_of_tokens
 from workers.engine.models.taps import compared_layer
 
@@ -26,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class LibraryTrunk:
-    """A network without its classifier: images [N, C, H, W], or tokens [N, L] -> features [N, F]."""
+    """A network without its classifier: images [N, C, H, W], tokens [N, L] or sounds -> features [N, F]."""
 
     module: nn.Module
     classifier: str | None
@@ -57,10 +59,12 @@ def build_trunk(architecture: LibraryArchitecture, input_shape: Sequence[int]) -
 
 
 def features_of(module: nn.Module, rows: Tensor, architecture: LibraryArchitecture) -> Tensor:
-    """What the head of a network reads: images [N, C, H, W], or tokens [N, L] -> features, whatever the library wraps
-    them in.
+    """What the head of a network reads: images [N, C, H, W], tokens [N, L], or sounds [N, 1, samples] or
+    [N, 1, mels, frames] -> features, whatever the library wraps them in.
     """
     embedding = embedding_of(architecture)
+    if isinstance(architecture, HuggingFace) and architecture.sound_rows is not None:
+        return features_of_sounds(module, rows, architecture, architecture.sound_rows)
     match architecture.reads:
         case "numbers":
             found = module(rows)
@@ -205,6 +209,12 @@ def _misfits_named(name: str, input_shape: Sequence[int]) -> Iterator[None]:
 def misfit(name: str, input_shape: Sequence[int], error: BaseException) -> UserError:
     """The error for a network that does not take such rows."""
     said = str(error).strip().partition("\n")[0][:200] or type(error).__name__
+    if name in SAMPLE_TYPES | BAND_TYPES:
+        return UserError(
+            "network_misfit",
+            f"`{name}` does not take sounds of shape {list(input_shape)} ({said}): choose other `seconds` or "
+            "`features` of the dataset's sounds, or another network",
+        )
     if len(input_shape) == 1:
         return UserError(
             "network_misfit",
