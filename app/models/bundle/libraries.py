@@ -16,6 +16,7 @@ from app.contracts.specs.families.embeddings import Embedding
 from app.contracts.specs.families.huggingface_configs import positions_key, positions_offset
 from app.contracts.specs.families.library import HuggingFace, Timm, Torchvision
 from app.models.bundle.bundled import BundledModel
+from app.models.bundle.library_sounds import extraction_of_sounds, files_of_sounds
 
 TIMM_FOLDER: Final = "timm"
 HUGGINGFACE_FOLDER: Final = "huggingface"
@@ -28,6 +29,7 @@ _TAGGER: Final = "AutoModelForTokenClassification"
 """What a folder says of a network with a head for each token."""
 _ENCODER: Final = "AutoModel"
 _CLASSES: Final = {"numbers": "AutoModelForImageClassification", "tokens": "AutoModelForSequenceClassification"}
+_OF_SOUNDS: Final = "AutoModelForAudioClassification"
 _WHITE: Final = 255.0
 """The libraries divide pixels of 8 bits by this before they subtract a mean."""
 
@@ -66,8 +68,8 @@ def timm_config(model: BundledModel) -> bytes | None:
 
 
 def huggingface_files(model: BundledModel) -> Mapping[str, bytes] | None:
-    """`config.json` and `preprocessor_config.json` of a folder that `AutoModelForImageClassification` loads; None where
-    the file of the weights is not that of transformers' own network.
+    """`config.json` and what else a folder has that transformers loads, beside weights and tokenizer; None where the
+    file of the weights is not that of transformers' own network.
     """
     network = model.facts.architecture
     if not isinstance(network, HuggingFace) or len(model.facts.outputs) != 1 or network.input_shape is None:
@@ -93,6 +95,8 @@ def huggingface_files(model: BundledModel) -> Mapping[str, bytes] | None:
         if network.answers == "tokens":
             config["architectures"] = [_TAGGER]
         return _written({"config.json": config, **_tokenizer(model)})
+    if network.sound_rows is not None:
+        return _written(files_of_sounds(model, network, {**config, **_problem(spec)}))
     return _written(_of_images(model, network.input_shape, config))
 
 
@@ -106,6 +110,8 @@ def _of_encoder(
     if output.size != network.measured.features or network.input_shape is None:
         return None
     config = {"model_type": network.name, **network.model_dump(mode="json")["config"]}
+    if network.sound_rows is not None:
+        return _written(files_of_sounds(model, network, config))
     if network.reads == "numbers":
         return _written(_of_images(model, network.input_shape, config))
     modes = {"mean": "pooling_mode_mean_tokens", "first": "pooling_mode_cls_token"}
@@ -213,9 +219,9 @@ def loading_lines(model: BundledModel) -> Iterator[str]:
         yield from _fit_lines(model)
     elif huggingface_files(model) is not None:
         assert isinstance(network, HuggingFace)
-        kind = _TAGGER if network.answers == "tokens" else _CLASSES[network.reads]
-        kind = kind if network.embedding is None else _ENCODER
-        beside = "tokenizer" if network.reads == "tokens" else "image processor"
+        kind, beside = _class_and_processor(network)
+        if network.sound_rows is not None and extraction_of_sounds(model, network) is None:
+            beside = "rows of `sounds.py`"
         yield f"As a network of transformers, with its {beside}:"
         yield ""
         yield f'    transformers.{kind}.from_pretrained("{HUGGINGFACE_FOLDER}")'
@@ -223,6 +229,7 @@ def loading_lines(model: BundledModel) -> Iterator[str]:
             yield ""
             yield from _pooling_lines(network.embedding)
         yield from _fit_lines(model)
+        yield from _sound_lines(model, network)
     elif isinstance(network, HuggingFace) and network.measured and network.measured.classifier == _WITHOUT_BIAS:
         yield f"There is no folder for transformers, whose classifier of `{network.name}` lacks the bias of this one."
     elif isinstance(network, Torchvision) and len(sizes) == 1 and network.measured and network.measured.classifier:
@@ -231,6 +238,31 @@ def loading_lines(model: BundledModel) -> Iterator[str]:
         arguments = "".join(f", {name}={value}" for name, value in network.measured.arguments.items())
         yield f'    model = torchvision.models.get_model("{network.name}", num_classes={sizes[0]}{arguments})'
         yield '    model.load_state_dict(safetensors.torch.load_file("student.safetensors"))'
+
+
+def _class_and_processor(network: HuggingFace) -> tuple[str, str]:
+    """(the class of transformers that loads it, what prepares its rows)."""
+    beside = "tokenizer" if network.reads == "tokens" else "image processor"
+    kind = _TAGGER if network.answers == "tokens" else _CLASSES[network.reads]
+    if network.sound_rows is not None:
+        kind, beside = _OF_SOUNDS, "feature extractor"
+    return (kind if network.embedding is None else _ENCODER), beside
+
+
+def _sound_lines(model: BundledModel, network: HuggingFace) -> Iterator[str]:
+    """How sounds become rows outside the service."""
+    if network.sound_rows is None:
+        return
+    lines = extraction_of_sounds(model, network)
+    yield ""
+    if lines is None:
+        yield "No extractor of transformers makes its rows of sounds: `sounds.py` does, on which the answers depend."
+        return
+    yield "Its feature extractor makes the rows on which it was trained, of samples at one rate:"
+    yield ""
+    yield f'    extract = transformers.AutoFeatureExtractor.from_pretrained("{HUGGINGFACE_FOLDER}")'
+    for line in lines:
+        yield f"    {line}"
 
 
 def _pooling_lines(embedding: Embedding) -> Iterator[str]:

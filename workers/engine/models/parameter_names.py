@@ -99,7 +99,9 @@ def _without_prefix(
     names: Iterable[str], dropped: str, rename: Mapping[str, str], expected: Sequence[str], zero_biases: bool
 ) -> MatchedNames:
     ours = {name: renamed(name.removeprefix(dropped), rename) for name in names}
-    normed = normed_weights(list(ours.values()))
+    # Networks of libraries may have the parts themselves, which then are their parameters.
+    folds = normed_weights(list(ours.values())).items()
+    normed = {weight: pair for weight, pair in folds if not set(pair) <= set(expected)}
     parts = {part for pair in normed.values() for part in pair}
     have = (set(ours.values()) - parts) | set(normed)
     missing = [name for name in expected if name not in have and not name.endswith(COUNTER)]

@@ -7,13 +7,13 @@ from app.contracts.base import tuples
 from app.contracts.problems import UserError, listed
 from app.contracts.resources.manifests import ModelInputSpec, ModelManifest
 from app.contracts.specs.families.huggingface_configs import SAMPLE_TYPES
-from app.contracts.specs.families.sounds import SampleReading
+from app.contracts.specs.families.sounds import ADAPTERS, FIXED, FRAMES_A_PLACE, SampleReading
 from workers.engine.jobs.inspection.huggingface.configurations import Reading, check_known, network_of
 from workers.engine.jobs.inspection.huggingface.folder import Folder
 from workers.engine.jobs.inspection.huggingface.sentences import SentenceModules
 from workers.engine.models.families.library.huggingface import own_keys
 from workers.engine.models.families.library.packages import package
-from workers.engine.models.families.library.sound_configs import ADAPTERS, FIXED, OF_SOUNDS, without_effect
+from workers.engine.models.families.library.sound_configs import OF_SOUNDS, without_effect
 
 INPUT: Final = "audio"
 """The input's name where the manifest gives none."""
@@ -21,8 +21,6 @@ _PROCESSOR: Final = "preprocessor_config.json"
 _HEADS: Final = ("ForSequenceClassification", "ForAudioClassification")
 _READ: Final = {"padding_side": "right", "padding_value": 0.0, "feature_size": 1}
 """What a feature extractor of samples says, and what is done here."""
-_FRAMES_A_PLACE: Final = 2
-"""Of Whisper, whose convolutions halve the number of frames."""
 _AST_STATISTICS: Final = (-4.2677393, 4.5689974)
 """Mean and deviation of features that `ASTFeatureExtractor` has by default."""
 
@@ -58,13 +56,7 @@ def read_sounds(
 
 
 def _spec(manifest: ModelManifest) -> ModelInputSpec:
-    """The input of the manifest. Raises UserError `unsupported_config` where it has several."""
-    if len(manifest.inputs) > 1:
-        raise UserError(
-            "unsupported_config",
-            f"`inputs` of the manifest has {listed(manifest.inputs)}, and a network of sounds reads one: leave the "
-            "others out",
-        )
+    """The only input of the manifest."""
     return next(iter(manifest.inputs.values()), ModelInputSpec())
 
 
@@ -98,7 +90,7 @@ def _bands(name: str, config: Mapping[str, Any], processor: Mapping[str, Any]) -
     own = package("transformers").CONFIG_MAPPING[name]().to_dict() | dict(config)
     if name == "whisper":
         bands, places = own["num_mel_bins"], own["max_source_positions"]
-        frames = places * _FRAMES_A_PLACE if isinstance(places, int) else places
+        frames = places * FRAMES_A_PLACE if isinstance(places, int) else places
         found = {"feature_size": bands}
     else:
         bands, frames = own["num_mel_bins"], own["max_length"]

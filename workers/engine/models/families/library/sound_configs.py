@@ -5,22 +5,10 @@ from math import prod
 from typing import Any, Final
 
 from app.contracts.problems import UserError
+from app.contracts.specs.families.sounds import FIXED, settings_of_rows
 
 OF_SOUNDS: Final = ("num_mel_bins", "max_length", "max_source_positions")
 """Keys that the shape of the rows decides."""
-ADAPTERS: Final[Mapping[str, Any]] = {"add_adapter": False, "adapter_attn_dim": None}
-"""Keys of layers that a classifier does not read, or that change each block: with other values a folder is refused."""
-FIXED: Final[Mapping[str, Any]] = {
-    **ADAPTERS,
-    "apply_spec_augment": False,
-    "mask_time_prob": 0.0,
-    "mask_feature_prob": 0.0,
-    "layerdrop": 0.0,
-    "encoder_layerdrop": 0.0,
-}
-"""Keys that have one value here: what is masked in training is a view, and a layer that a term compares is never left
-out. They change no answer.
-"""
 _WITHOUT_EFFECT: Final = (
     "vocab_size", "num_feat_extract_layers", "max_target_positions", "median_filter_width", "use_cache",
     "replace_prob", "diversity_loss_weight", "num_negatives", "num_clusters", "num_ctc_classes", "codevector_dim",
@@ -55,11 +43,7 @@ def settings_of_sounds(name: str, given: Mapping[str, Any], input_shape: Sequenc
     """
     if len(input_shape) == 2:
         _check_convolutions(name, given, input_shape[1])
-        return dict(FIXED)
-    _, bands, frames = input_shape
-    if name == "whisper":
-        return {**FIXED, "num_mel_bins": bands, "max_source_positions": frames // 2}
-    return {"num_mel_bins": bands, "max_length": frames}
+    return settings_of_rows(name, tuple(input_shape))
 
 
 def receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> int:

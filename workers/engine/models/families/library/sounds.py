@@ -1,6 +1,7 @@
 """Networks of sounds of transformers, called on rows of samples or of bands."""
 
-from typing import Any, assert_never
+import warnings
+from typing import Any, Final, assert_never
 
 import torch
 from torch import Tensor
@@ -10,8 +11,11 @@ from app.contracts.specs.families.sounds import SampleReading, SoundRows
 from workers.engine.models.families.library.sound_configs import receptive_field
 from workers.engine.models.taps import compared_layer
 
-_EPSILON = 1e-7
+_EPSILON: Final = 1e-7
 """Added to the variance of a sound, as `Wav2Vec2FeatureExtractor` of transformers does."""
+
+# WavLM adds numbers to its scores beside a mask of truth values, of which torch warns at each call.
+warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
 
 
 def features_of_sounds(network: Any, rows: Tensor, architecture: HuggingFace, kind: SoundRows) -> Tensor:

@@ -1,0 +1,111 @@
+"""What transformers needs to read sounds as a network of sounds was trained on them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from app.contracts.resources.inputs.audio import AudioForm, Fbank, LogMel
+from app.contracts.resources.manifests import InputTransform
+from app.contracts.specs.families.library import HuggingFace
+from app.contracts.specs.families.sounds import settings_of_rows
+from app.models.bundle.bundled import BundledModel
+
+FEATURE_EXTRACTOR: Final = "preprocessor_config.json"
+_RATE: Final = 16_000
+"""Of sounds that are no input of the dataset, and of the extractors whose features have one rate."""
+_IDENTITY: Final = InputTransform()
+
+
+def files_of_sounds(
+    model: BundledModel, network: HuggingFace, config: Mapping[str, Any]
+) -> Mapping[str, Mapping[str, Any]]:
+    """`config.json`, and `preprocessor_config.json` where an extractor of transformers makes the network's rows."""
+    assert network.input_shape is not None
+    found: dict[str, Mapping[str, Any]] = {
+        "config.json": {**config, **settings_of_rows(network.name, network.input_shape)}
+    }
+    extractor = _extractor(model, network)
+    return found if extractor is None else {**found, FEATURE_EXTRACTOR: extractor}
+
+
+def extraction_of_sounds(model: BundledModel, network: HuggingFace) -> Sequence[str] | None:
+    """The lines by which the extractor makes rows of sounds; None where there is no extractor."""
+    extractor = _extractor(model, network)
+    if extractor is None or network.input_shape is None:
+        return None
+    rate = f"sampling_rate={extractor['sampling_rate']}"
+    if network.sound_rows == "bands":
+        return [f'extract(sounds, {rate}, return_tensors="pt")']
+    length = network.input_shape[1]
+    return [
+        f"each = extract([sound[:{length}] for sound in sounds], {rate})",
+        f'extract.pad(each, padding="max_length", max_length={length}, return_tensors="pt")',
+    ]
+
+
+def _extractor(model: BundledModel, network: HuggingFace) -> Mapping[str, Any] | None:
+    assert network.input_shape is not None
+    form = next((each.takes.audio for each in model.inputs.values()), None)
+    transform = next(iter(model.facts.inputs.values()), _IDENTITY)
+    reading = network.sample_reading
+    if reading is not None:
+        is_known = (reading.normalize or _is_identity(transform)) and (form is None or form.keep == "start")
+        return (
+            None
+            if not is_known
+            else {
+                "feature_extractor_type": "Wav2Vec2FeatureExtractor",
+                "feature_size": 1,
+                "sampling_rate": _RATE if form is None else form.rate,
+                "padding_side": "right",
+                "padding_value": 0.0,
+                "do_normalize": reading.normalize,
+                "return_attention_mask": reading.mask,
+            }
+        )
+    _, bands, frames = network.input_shape
+    if form is None or form.keep != "start" or form.rate != _RATE:
+        return None
+    match form.features:
+        case LogMel() if network.name == "whisper" and _is_identity(transform) and _has_usual_bands(form, 0.0):
+            return {
+                "feature_extractor_type": "WhisperFeatureExtractor",
+                "feature_size": bands,
+                "sampling_rate": _RATE,
+                "hop_length": _RATE // 100,
+                "n_fft": _RATE // 40,
+                "chunk_length": frames / 100,
+                "n_samples": frames * (_RATE // 100),
+                "nb_max_frames": frames,
+                "padding_side": "right",
+                "padding_value": 0.0,
+            }
+        case Fbank() if network.name != "whisper" and _has_usual_bands(form, 20.0):
+            mean, std = transform.mean, transform.std
+            if isinstance(mean, tuple) or isinstance(std, tuple):
+                return None
+            return {
+                "feature_extractor_type": "ASTFeatureExtractor",
+                "feature_size": 1,
+                "num_mel_bins": bands,
+                "max_length": frames,
+                "sampling_rate": _RATE,
+                "padding_side": "right",
+                "padding_value": 0.0,
+                "do_normalize": True,
+                "mean": mean / transform.scale,
+                "std": std / transform.scale / 2.0,
+            }
+        case _:
+            return None
+
+
+def _has_usual_bands(form: AudioForm, lowest: float) -> bool:
+    """Whether the bands are those that the extractors of transformers have."""
+    bands = form.bands
+    assert bands is not None
+    found = (bands.window, bands.hop, bands.lowest, bands.highest)
+    return found == (_RATE // 40, _RATE // 100, lowest, _RATE / 2)
+
+
+def _is_identity(transform: InputTransform) -> bool:
+    return (transform.scale, transform.mean, transform.std) == (1.0, 0.0, 1.0)
