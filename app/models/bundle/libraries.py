@@ -258,7 +258,7 @@ def _sound_lines(model: BundledModel, network: HuggingFace) -> Iterator[str]:
     if lines is None:
         yield "No extractor of transformers makes its rows of sounds: `sounds.py` does, on which the answers depend."
         return
-    yield "Its feature extractor makes the rows on which it was trained, of samples at one rate:"
+    yield "Its feature extractor makes the rows on which it was trained, of `sounds`, a list of samples at one rate:"
     yield ""
     yield f'    extract = transformers.AutoFeatureExtractor.from_pretrained("{HUGGINGFACE_FOLDER}")'
     for line in lines:

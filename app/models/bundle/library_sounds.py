@@ -34,11 +34,12 @@ def extraction_of_sounds(model: BundledModel, network: HuggingFace) -> Sequence[
         return None
     rate = f"sampling_rate={extractor['sampling_rate']}"
     if network.sound_rows == "bands":
-        return [f'extract(sounds, {rate}, return_tensors="pt")']
-    length = network.input_shape[1]
+        length = f", max_length={extractor['n_samples']}" if network.name == "whisper" else ""
+        return [f'rows = extract(sounds, {rate}{length}, return_tensors="pt")']
+    samples = network.input_shape[1]
     return [
-        f"each = extract([sound[:{length}] for sound in sounds], {rate})",
-        f'extract.pad(each, padding="max_length", max_length={length}, return_tensors="pt")',
+        f"each = extract([sound[:{samples}] for sound in sounds], {rate})",
+        f'rows = extract.pad(each, padding="max_length", max_length={samples}, return_tensors="pt")',
     ]
 
 
@@ -73,7 +74,7 @@ def _extractor(model: BundledModel, network: HuggingFace) -> Mapping[str, Any] |
                 "sampling_rate": _RATE,
                 "hop_length": _RATE // 100,
                 "n_fft": _RATE // 40,
-                "chunk_length": frames / 100,
+                "chunk_length": -(-frames // 100),
                 "n_samples": frames * (_RATE // 100),
                 "nb_max_frames": frames,
                 "padding_side": "right",

@@ -55,8 +55,8 @@ def unpacked(outcome: TrainingOutcome, outputs: Path, folder: Path) -> Path:
     """The bundle of a job's student, as the service would assemble it once the job has ended."""
     model = BundledModel.of(row_of(outcome), outcome.report)
     by_digest = {file.sha256: outputs / file.path for file in outcome.files}
-    folder.mkdir()
     for name, content in members_of(model).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         if isinstance(content, bytes):
             (folder / name).write_bytes(content)
         else:

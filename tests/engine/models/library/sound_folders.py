@@ -52,7 +52,7 @@ _ROWS = {
     "audio-spectrogram-transformer": {"num_mel_bins": BANDS, "max_length": FRAMES},
     "whisper": {"num_mel_bins": BANDS, "max_source_positions": FRAMES // 2},
 }
-MASKED = {"feat_extract_norm": "layer"}
+MASKED: dict[str, Any] = {"feat_extract_norm": "layer"}
 """Of types that read samples: what those have that are trained with masks."""
 
 
@@ -61,11 +61,11 @@ def row_of(name: str) -> tuple[int, ...]:
     return (1, BANDS, FRAMES) if name in BAND_TYPES else (1, SAMPLES)
 
 
-def network(name: str, **changes: Any) -> nn.Module:
+def network(name: str, classes: tuple[str, ...] = CLASSES, **changes: Any) -> nn.Module:
     """A small random network of a type, in evaluation mode."""
     transformers = package("transformers")
-    labels = {"id2label": dict(enumerate(CLASSES)), "label2id": {each: i for i, each in enumerate(CLASSES)}}
-    fields = {**CONFIGS[name], **_ROWS.get(name, {}), "num_labels": len(CLASSES), **labels, **changes}
+    labels = {"id2label": dict(enumerate(classes)), "label2id": {each: i for i, each in enumerate(classes)}}
+    fields = {**CONFIGS[name], **_ROWS.get(name, {}), "num_labels": len(classes), **labels, **changes}
     config = transformers.CONFIG_MAPPING[name].from_dict(fields)
     torch.manual_seed(0)
     made: nn.Module = transformers.AutoModelForAudioClassification._model_mapping[type(config)](config)
