@@ -66,38 +66,47 @@ def _extractor(model: BundledModel, network: HuggingFace) -> Mapping[str, Any] |
     _, bands, frames = network.input_shape
     if form is None or form.keep != "start" or form.rate != _RATE:
         return None
-    match form.features:
-        case LogMel() if network.name == "whisper" and _is_identity(transform) and _has_usual_bands(form, 0.0):
-            return {
-                "feature_extractor_type": "WhisperFeatureExtractor",
-                "feature_size": bands,
-                "sampling_rate": _RATE,
-                "hop_length": _RATE // 100,
-                "n_fft": _RATE // 40,
-                "chunk_length": -(-frames // 100),
-                "n_samples": frames * (_RATE // 100),
-                "nb_max_frames": frames,
-                "padding_side": "right",
-                "padding_value": 0.0,
-            }
-        case Fbank() if network.name != "whisper" and _has_usual_bands(form, 20.0):
-            mean, std = transform.mean, transform.std
-            if isinstance(mean, tuple) or isinstance(std, tuple):
-                return None
-            return {
-                "feature_extractor_type": "ASTFeatureExtractor",
-                "feature_size": 1,
-                "num_mel_bins": bands,
-                "max_length": frames,
-                "sampling_rate": _RATE,
-                "padding_side": "right",
-                "padding_value": 0.0,
-                "do_normalize": True,
-                "mean": mean / transform.scale,
-                "std": std / transform.scale / 2.0,
-            }
-        case _:
-            return None
+    if network.name == "whisper":
+        fits = isinstance(form.features, LogMel) and _is_identity(transform) and _has_usual_bands(form, 0.0)
+        return _of_whisper(bands, frames) if fits else None
+    statistics = (transform.mean, transform.std)
+    fits = isinstance(form.features, Fbank) and _has_usual_bands(form, 20.0)
+    if not fits or any(isinstance(each, tuple) for each in statistics):
+        return None
+    return _of_ast(bands, frames, transform)
+
+
+def _of_whisper(bands: int, frames: int) -> Mapping[str, Any]:
+    return {
+        "feature_extractor_type": "WhisperFeatureExtractor",
+        "feature_size": bands,
+        "sampling_rate": _RATE,
+        "hop_length": _RATE // 100,
+        "n_fft": _RATE // 40,
+        "chunk_length": -(-frames // 100),
+        "n_samples": frames * (_RATE // 100),
+        "nb_max_frames": frames,
+        "padding_side": "right",
+        "padding_value": 0.0,
+    }
+
+
+def _of_ast(bands: int, frames: int, transform: InputTransform) -> Mapping[str, Any]:
+    """It computes (x - mean) / (2 std)."""
+    assert isinstance(transform.mean, float)
+    assert isinstance(transform.std, float)
+    return {
+        "feature_extractor_type": "ASTFeatureExtractor",
+        "feature_size": 1,
+        "num_mel_bins": bands,
+        "max_length": frames,
+        "sampling_rate": _RATE,
+        "padding_side": "right",
+        "padding_value": 0.0,
+        "do_normalize": True,
+        "mean": transform.mean / transform.scale,
+        "std": transform.std / transform.scale / 2.0,
+    }
 
 
 def _has_usual_bands(form: AudioForm, lowest: float) -> bool:

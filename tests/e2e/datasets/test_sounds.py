@@ -16,7 +16,7 @@ from tests.engine.data.formats.images.archives import encoded as image
 from tests.engine.data.formats.images.archives import noise as pixels
 from tests.engine.data.formats.images.archives import tarred, zipped
 from tests.engine.data.formats.sounds.recordings import encoded, noise, tone
-from tests.engine.jobs.datasets.test_sounds import AUDIO, rows, sounds
+from tests.engine.jobs.datasets.sounds.test_sounds import AUDIO, rows, sounds
 
 Json = dict[str, Any]
 MANIFEST: Json = {

@@ -145,6 +145,6 @@ def _notes(processor: Mapping[str, Any]) -> tuple[dict[str, str], ...]:
         return ()
     message = (
         f"the folder has no {_PROCESSOR}: samples of each sound are brought to mean 0 and deviation 1, without a mask, "
-        "and features are read as they are"
+        "and features are read as they are: add the file where the model was trained otherwise"
     )
     return ({"code": "no_feature_extractor", "message": message},)

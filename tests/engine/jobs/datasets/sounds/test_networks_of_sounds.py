@@ -15,7 +15,7 @@ from tests.engine.data.formats.images.archives import zipped
 from tests.engine.data.formats.sounds.recordings import RATE, features_of
 from tests.engine.export.bundles.bare_python import unpacked
 from tests.engine.harness import TEACHER, EngineHarness, StopAtStep, made_once, report_of
-from tests.engine.jobs.datasets.test_sounds import TARGETS, sounds
+from tests.engine.jobs.datasets.sounds.test_sounds import TARGETS, sounds
 from tests.engine.models.library import sound_folders
 from tests.engine.models.library.folders import packed
 from tests.exhaustive import sample
