@@ -87,6 +87,7 @@ UPLOADS: Final[Mapping[str, str]] = {
     "network_too_large": "choose a smaller network",
     "image_processor_crops": "compare answers, or upload images that are cropped as the model expects",
     "texts_lose_their_end": "choose a larger `length`, or compare answers to long texts",
+    "texts_padded_behind": "compare answers to a text alone, without padding",
     "no_image_processor": "add the image processor's file to the folder, or give `inputs`",
     "unknown_network": "use a name that the library lists",
     "unsupported_config": "correct the configuration as the detail says, or export the model to ONNX",
