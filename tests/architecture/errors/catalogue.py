@@ -273,6 +273,7 @@ SPECS: Final[Mapping[str, str]] = {
     "sharing_too_large": "use fewer or shallower trunks",
     "sharing_undefined": "use a scheme that the family has",
     "size_mismatch": "name another target or another output of the teacher",
+    "long_training": "choose a smaller network or fewer steps, or train on a GPU",
     "student_larger_than_teacher": "choose a smaller student, or use the teacher itself",
     "target_mismatch": "give the targets of the datasets other names, or make them agree",
     "target_needed": "name the target; the detail lists them",
