@@ -394,6 +394,18 @@ def test_a_teacher_must_know_the_classes_and_have_maps_of_the_same_size(
     assert problems(half, DISTILL)["/teachers/0"] == "shape_mismatch"
 
 
+def test_a_network_that_is_a_models_learns_maps_of_another_size(
+    harness: EngineHarness, trained: TrainingOutcome
+) -> None:
+    """And rows without maps: what it answers is said by the tasks."""
+    arrays = shapes(40)
+    half = with_shapes(harness.folder / "again", {**arrays, "map": arrays["map"][:, ::2, ::2]}, targets=sized(8))
+    half.models = harness.models
+    outcome = half.run({"kind": "train", "model": {"model": TEACHER}, "training": {**SHORT, "steps": 2}}, job="again")
+    assert outcome.student.outputs["map"].spec == MapOutput(kind="map", shape=(8, 8), classes=CLASSES)
+    assert problems(harness, {"kind": "train", "target": "empty", "model": {"model": TEACHER}}) == {}
+
+
 def test_too_many_pixels_for_a_worker_are_refused_before_any_work(harness: EngineHarness) -> None:
     assert harness.data is not None
     facts = harness.data.facts
