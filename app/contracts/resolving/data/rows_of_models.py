@@ -4,9 +4,10 @@ from math import prod
 
 from app.contracts.problems import Problem
 from app.contracts.resolving.data.inputs import inputs_read, shapes_of
-from app.contracts.resolving.data.texts import teacher_of_texts, tokens_of
+from app.contracts.resolving.data.texts import tokens_of
 from app.contracts.resolving.findings import quoted
 from app.contracts.resources.facts import DatasetFacts, InputFacts, ModelFacts
+from app.contracts.resources.inputs.texts import TokenEncoding, reads_same_tokens
 from app.contracts.resources.manifests import InputTransform
 from app.contracts.resources.tables import InputEncoding
 
@@ -17,9 +18,9 @@ def rows_misfit(model: ModelFacts, dataset: DatasetFacts) -> Problem | None:
     Codes are `input_mismatch`, `category_mismatch`, `missing_mismatch`, `shape_mismatch`, and those of `inputs_read`.
     Whether numbers are missing is not known of datasets that an older version inspected: the job sees it.
     """
-    if tokens_of(model) is not None:
-        _, problem = teacher_of_texts(model, dataset)
-        return None if problem is None else _no_such_text(model, dataset)
+    theirs = tokens_of(model)
+    if theirs is not None:
+        return _text_misfit(model, theirs, dataset)
     names, problem = inputs_read(model, shapes_of(dataset))
     texts = [name for name in names if name in dataset.inputs and dataset.inputs[name].tokens is not None]
     if texts:
@@ -41,14 +42,23 @@ def rows_misfit(model: ModelFacts, dataset: DatasetFacts) -> Problem | None:
     return next(filter(None, found), None) or _other_size(model, dataset, read)
 
 
-def _no_such_text(model: ModelFacts, dataset: DatasetFacts) -> Problem:
-    theirs = tokens_of(model)
-    what = "one text" if theirs is None or theirs.ids is None else f"ids below {theirs.vocabulary}"
+def _text_misfit(model: ModelFacts, theirs: TokenEncoding, dataset: DatasetFacts) -> Problem | None:
+    """A model reads the input of its own input's name, else the only one that it can read."""
+    found = {name: each.tokens for name, each in dataset.inputs.items() if each.tokens is not None}
+    alike = [name for name, each in found.items() if _is_read(theirs, each)]
+    if len([name for name in alike if name in model.inputs] or alike) == 1:
+        return None
+    what = f"ids below {theirs.vocabulary}" if theirs.ids else "lists of words" if theirs.words else "one text"
     detail = (
         f"the model reads {what}, called {quoted(model.inputs)}, and the dataset has the inputs "
         f"{quoted(dataset.inputs)}, of which not one alone is such: name a dataset with one such input"
     )
     return Problem(pointer="", code="input_mismatch", detail=detail)
+
+
+def _is_read(model: TokenEncoding, rows: TokenEncoding) -> bool:
+    """Texts and lists of words are read by the model's own tokenizer; ids must be those that it knows."""
+    return (model.ids, model.words) == (rows.ids, rows.words) and (model.ids is None or reads_same_tokens(model, rows))
 
 
 def _misfit(transform: InputTransform, rows: InputFacts, source: str) -> Problem | None:
