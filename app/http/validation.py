@@ -28,6 +28,7 @@ _SPEAKING = ("invalid_value", "weights_sum_to_zero", "duplicate_name", "dataset_
 
 _OF_KEYS = ("missing", "extra_forbidden", "dataset_required")
 """Types of errors about a key that the document may not have."""
+_LENGTHS = ("too_short", "too_long", "string_too_short", "string_too_long")
 _DISCRIMINATORS = ("kind", "family", "method")
 
 CODES: Mapping[str, str] = {
@@ -164,10 +165,23 @@ def _detail(item: ErrorDetails, code: str, document: Any) -> str:
     hint = _text_hint(item, document) if isinstance(item["input"], str) else None
     if hint is not None:
         return hint
+    if item["type"] in _LENGTHS:
+        return _length_hint(item)
     message = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     if code in _SPEAKING:
         return message[:_LONGEST_DETAIL]
     return f"{message.replace('Input should be', 'expected')}, found {_described(item['input'])}"[:_LONGEST_DETAIL]
+
+
+def _length_hint(item: ErrorDetails) -> str:
+    """The detail of a list, an object or a text that is too short or too long."""
+    what, least = ("characters" if item["type"].startswith("string") else "items"), "min_length" in item["ctx"]
+    bound = f"{item['ctx']['min_length']} or more {what}" if least else f"{item['ctx']['max_length']} {what} at most"
+    found = len(item["input"]) if isinstance(item["input"], list | tuple | dict | str) else item["ctx"]["actual_length"]
+    way_out = "add some" if least else "leave some out"
+    if found == 0 and item["loc"]:
+        way_out += f", or leave `{item['loc'][-1]}` out where it may be left out"
+    return f"expected {bound}, found {found}: {way_out}"
 
 
 def _place_hint(name: str) -> str:

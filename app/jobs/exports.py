@@ -8,12 +8,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.authentication import GUARDED, KnownCaller
 from app.contracts.base import canonical_json
+from app.contracts.resolving.data.rows_of_models import rows_misfit
+from app.contracts.resources.facts import DATASET_FACTS, MODEL_FACTS
 from app.contracts.specs.jobs import ExportJob
 from app.contracts.specs.requests.exports import EXPORT_REQUEST
-from app.db.rows import ModelRow
+from app.db.rows import DatasetRow, ModelRow
 from app.http.answers import json_body, json_content, problems
 from app.http.bodies import read_json
-from app.http.errors import Conflict, NotFound
+from app.http.errors import Conflict, Invalid, NotFound
 from app.http.idempotency import IdempotencyKey, fingerprint_of
 from app.http.services import Caller, Services, TheServices
 from app.http.validation import parse_as
@@ -79,6 +81,19 @@ def _check_format(facts: Mapping[str, Any], wanted: str) -> None:
         )
 
 
+async def _check_rows(session: AsyncSession, caller: Caller, model: ModelRow, dataset: str) -> None:
+    """Raises Invalid where the model does not read the rows of the dataset; a job that waits for their inspection
+    checks them then.
+    """
+    row = await repository.find(session, DatasetRow, caller.project_id, dataset)
+    if row is None or row.state != "ready":
+        return
+    facts = MODEL_FACTS.validate_python(model.facts, strict=False, extra="ignore")
+    problem = rows_misfit(facts, DATASET_FACTS.validate_python(row.facts, strict=False, extra="ignore"))
+    if problem is not None:
+        raise Invalid.at("/dataset", problem.code, problem.detail)
+
+
 async def _export(services: Services, caller: Caller, model_id: str, request: Request, key: str | None) -> Response:
     """Raises NotFound; Conflict if the model is not ready, or has the file from elsewhere than an export."""
     wanted = parse_as(EXPORT_REQUEST, await read_json(request, services.settings.body_seconds))
@@ -110,6 +125,7 @@ async def _export(services: Services, caller: Caller, model_id: str, request: Re
             )
         if wanted.dataset is not None:
             await require_rows(session, caller, wanted.dataset, "/dataset")
+            await _check_rows(session, caller, row, wanted.dataset)
         spec = ExportJob(model=row.id, format=wanted.format, dataset=wanted.dataset)
         job = NewJob(spec=spec, project_id=caller.project_id, key_id=caller.key_id, threads=services.settings.threads)
         try:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from app.contracts.resources.manifests import DatasetManifest, ModelManifest
 from app.contracts.specs.jobs import InspectJob
-from app.contracts.wire.orders import DatasetInput, ModelInput, Order
+from app.contracts.wire.orders import DataFile, DatasetInput, ModelInput, Order, digest_of_files
 from tests.mutants.manifests import changed_json
 from tests.mutants.plain_bytes import changed_bytes
 from tests.mutants.sound import Sound
@@ -35,11 +35,11 @@ _IDENTITY = "01890a5d-ac96-774b-bcce-b302099a8057"
 
 @dataclass(frozen=True)
 class Mutant:
-    """A changed upload. `changes`: the names of what was done to the sound one."""
+    """A changed upload, of one or two files. `changes`: the names of what was done to the sound one."""
 
     number: int
     sound: Sound
-    content: bytes
+    files: tuple[bytes, ...]
     manifest: Any
     changes: tuple[str, ...]
 
@@ -47,8 +47,9 @@ class Mutant:
 def mutant(number: int, seed: int, sounds: Sequence[Sound]) -> Mutant:
     """The mutant of this number: the same for the same seed. Formats take turns."""
     draw, sound = Random(f"{seed}/{number}"), sounds[number % len(sounds)]
-    content, manifest, changes = sound.content, json.loads(json.dumps(sound.manifest)), []
-    before = content
+    manifest, changes = json.loads(json.dumps(sound.manifest)), []
+    is_second = sound.further is not None and draw.random() < 0.5
+    before = content = sound.files[is_second]
     if draw.random() < 0.15:
         manifest = changed_json(manifest, draw)
         changes.append("manifest")
@@ -61,21 +62,26 @@ def mutant(number: int, seed: int, sounds: Sequence[Sound]) -> Mutant:
     if sound.packed and draw.random() < 0.3:
         content = changed_bytes(content, draw)
         changes.append("packed")
-    return Mutant(number, sound, content, manifest, tuple(changes))
+    files = tuple(content if i == is_second else sound.upload(each) for i, each in enumerate(sound.files))
+    return Mutant(number, sound, files, manifest, tuple(changes))
 
 
-def order_of(folder: Path, path: Path, manifest: ModelManifest | DatasetManifest) -> Order:
-    """The order of an inspection, as a supervisor makes it."""
+def order_of(folder: Path, paths: Sequence[Path], manifest: ModelManifest | DatasetManifest) -> Order:
+    """The order of an inspection of a file, or of the several of a dataset, as a supervisor makes it."""
     identity = f"mdl_{_IDENTITY}" if isinstance(manifest, ModelManifest) else f"ds_{_IDENTITY}"
-    digest, size = sha256(path.read_bytes()).hexdigest(), path.stat().st_size
-    given: dict[str, Any] = {"id": identity, "path": str(path), "sha256": digest}
+    digest = digest_of_files([sha256(path.read_bytes()).hexdigest() for path in paths])
+    size = sum(path.stat().st_size for path in paths)
+    given: dict[str, Any] = {"id": identity, "path": str(paths[0]), "sha256": digest}
+    files = tuple(DataFile(name=path.name, path=str(path)) for path in paths) if len(paths) > 1 else ()
     is_model = isinstance(manifest, ModelManifest)
     return Order(
         job="job",
         attempt=1,
         spec=InspectJob(model=identity) if is_model else InspectJob(dataset=identity),
         models={identity: ModelInput(manifest=manifest, **given)} if isinstance(manifest, ModelManifest) else {},
-        datasets={identity: DatasetInput(manifest=manifest, **given)} if isinstance(manifest, DatasetManifest) else {},
+        datasets={identity: DatasetInput(manifest=manifest, files=files, **given)}
+        if isinstance(manifest, DatasetManifest)
+        else {},
         device="cpu",
         threads=1,
         attempt_dir=str(folder),
@@ -93,10 +99,12 @@ async def inspected(made: Mutant, folder: Path, pool: ChildPool) -> Verdict:
         manifest = contract.model_validate_json(json.dumps(made.manifest))
     except ValidationError:
         return Verdict("refused", MANIFEST_REFUSED)
-    attempt, path = folder / "attempt", folder / "upload"
+    attempt = folder / "attempt"
     attempt.mkdir(parents=True)
-    path.write_bytes(made.content)
-    order = order_of(attempt, path, manifest)
+    paths = [folder / f"upload-{i}" for i in range(len(made.files))]
+    for path, content in zip(paths, made.files, strict=True):
+        path.write_bytes(content)
+    order = order_of(attempt, paths, manifest)
     write_order(order)
     child = await pool.spawn(attempt, None, "", host_clock() + SECONDS)
     status = await child.exit

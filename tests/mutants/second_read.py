@@ -10,7 +10,7 @@ import json
 import struct
 import tarfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from app.contracts.resources.inputs.images import ImageInput
 from app.contracts.resources.inputs.maps import MapTarget
 from app.contracts.resources.inputs.texts import TextInput
 from app.contracts.resources.manifests import ClassTarget, DatasetManifest, ModelManifest
-from app.contracts.wire.orders import InspectionOutcome, Order
+from app.contracts.wire.orders import DataFile, InspectionOutcome, Order
 from workers.engine.data.dataset import Dataset
 from workers.engine.data.reading import read_dataset
 from workers.engine.evaluation.examples import network_outputs, plain_rows
@@ -52,7 +52,7 @@ def read_again(order: Order, outcome: InspectionOutcome) -> None:
     if outcome.dataset is not None:
         given = next(iter(order.datasets.values()))
         tokenizers = [outputs / file.path for file in outcome.files if file.role == "tokenizer"]
-        _dataset(Path(given.path), given.manifest, outcome.dataset, tokenizers)
+        _dataset(given.parts, given.manifest, outcome.dataset, tokenizers)
     elif outcome.model is not None:
         model = next(iter(order.models.values()))
         converted = [file.path for file in outcome.files if file.role == "converted"]
@@ -62,8 +62,9 @@ def read_again(order: Order, outcome: InspectionOutcome) -> None:
         raise Differs("neither facts nor a rejection")
 
 
-def _dataset(path: Path, manifest: DatasetManifest, facts: DatasetFacts, tokenizers: list[Path]) -> None:
-    found = read_dataset(path, manifest)
+def _dataset(files: Sequence[DataFile], manifest: DatasetManifest, facts: DatasetFacts, tokenizers: list[Path]) -> None:
+    found = read_dataset(files, manifest)
+    paths = [Path(each.path) for each in files]
     _require(facts.rows == found.rows == sum(facts.splits.values()) > 0, "the splits are not the rows")
     for name, rows in found.inputs.items():
         _require(tuple(rows.shape) == (facts.rows, *facts.inputs[name].shape), f"another shape of `{name}`")
@@ -72,11 +73,23 @@ def _dataset(path: Path, manifest: DatasetManifest, facts: DatasetFacts, tokeniz
         if target.kind in ("class", "map"):
             _require(int(target.values.min()) >= -1 and int(target.values.max()) < target.size, f"labels of `{name}`")
     if manifest.format == "images":
-        _images(dict(_members(path)), manifest, found)
+        _images([dict(_members(path)) for path in paths], manifest, found)
     elif manifest.format != "sounds":  # whose features are floats of any kind: finite, and as many as the facts say
-        columns = _read(path, manifest)
+        columns = _joined([_read(path, manifest) for path in paths])
         _columns_alike(columns, manifest, found)
         _texts_alike(columns, manifest, found, tokenizers)
+
+
+def _joined(parts: Sequence[Columns]) -> Columns:
+    """The rows of one file after those of the other; a column that no row of a file has is null in each."""
+    if len(parts) == 1:
+        return parts[0]
+    counts = [max(map(len, part.values())) for part in parts]
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {
+        name: [each for part, n in zip(parts, counts, strict=True) for each in part.get(name, [None] * n)]
+        for name in names
+    }
 
 
 def _read(path: Path, manifest: DatasetManifest) -> Columns:
@@ -124,7 +137,16 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
             yield entry.name, file.read() if file is not None else b""
 
 
-def _images(files: Mapping[str, bytes], manifest: DatasetManifest, found: Dataset) -> None:
+def _images(archives: Sequence[Mapping[str, bytes]], manifest: DatasetManifest, found: Dataset) -> None:
+    shown = [content for files in archives for content in _shown(files)]
+    _require(len(shown) == found.rows, f"{len(shown)} images in the archive, {found.rows} rows")
+    for name, spec in manifest.inputs.items():
+        if isinstance(spec, ImageInput):
+            _pixels_alike(shown, spec, found.inputs[name])
+
+
+def _shown(files: Mapping[str, bytes]) -> list[bytes]:
+    """The images of an archive in the order of their names."""
     names = [name.removeprefix("./") for name in files]
     shown = {
         name: content
@@ -132,10 +154,7 @@ def _images(files: Mapping[str, bytes], manifest: DatasetManifest, found: Datase
         if name.lower().endswith((".png", ".jpg", ".jpeg", ".webp", ".bmp"))
         and not any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
     }
-    _require(len(shown) == found.rows, f"{len(shown)} images in the archive, {found.rows} rows")
-    for name, spec in manifest.inputs.items():
-        if isinstance(spec, ImageInput):
-            _pixels_alike([shown[each] for each in sorted(shown)], spec, found.inputs[name])
+    return [shown[each] for each in sorted(shown)]
 
 
 def _pixels_alike(images: list[bytes], spec: ImageInput, rows: torch.Tensor) -> None:

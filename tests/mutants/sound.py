@@ -44,7 +44,7 @@ AUDIO: Json = {"audio": {"kind": "audio", "seconds": 0.2, "rate": 8000, "feature
 
 @dataclass(frozen=True)
 class Sound:
-    """A sound upload. `row`: the format's name in the table."""
+    """A sound upload. `row`: the format's name in the table; `further`: of a dataset of two files, the second."""
 
     name: str
     row: str
@@ -54,8 +54,14 @@ class Sound:
     is_model: bool = False
     packed: bool = False
     """Whether `content` is compressed by gzip before it is uploaded."""
+    further: bytes | None = None
     by_library: bool = False
     """Whether a library of networks is needed to inspect it."""
+
+    @property
+    def files(self) -> tuple[bytes, ...]:
+        """The contents of its files, in the order of their rows."""
+        return (self.content,) if self.further is None else (self.content, self.further)
 
     def upload(self, content: bytes) -> bytes:
         """The bytes that are sent."""
@@ -66,11 +72,11 @@ def _dataset(kind: str, inputs: Json = ARRAY, **fields: Any) -> Json:
     return {"name": kind, "format": kind, "inputs": inputs, "targets": LABEL} | fields
 
 
-def _pictures() -> dict[str, bytes]:
+def _pictures(first: int = 0) -> dict[str, bytes]:
     kinds: list[tuple[str, Json]] = [("PNG", {}), ("JPEG", {"quality": 90}), ("WEBP", {"lossless": True}), ("BMP", {})]
     suffixes = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp", "BMP": "bmp"}
     files = {}
-    for i in range(12):
+    for i in range(first, first + 12):
         kind, options = kinds[i % len(kinds)]
         files[f"{i % 3}/{i:02}.{suffixes[kind]}"] = encoded(noise(6 + i % 3, 8 + i % 2, seed=i), kind, **options)
     return files
@@ -83,15 +89,15 @@ def _written(write: Callable[[Path], object]) -> bytes:
         return path.read_bytes()
 
 
-def _columns() -> Json:
-    draw = np.random.default_rng(0)
+def _columns(seed: int = 0) -> Json:
+    draw = np.random.default_rng(seed)
     numbers = {name: draw.normal(size=ROWS).astype(np.float32).round(3) for name in ("a", "b")}
     kinds = np.array(["red", "green", "blue, dark"])[draw.integers(0, 3, ROWS)]
     return {**numbers, "kind": kinds, "label": np.arange(ROWS) % 3}
 
 
-def _text(kind: Literal["csv", "jsonl"]) -> bytes:
-    columns = _columns()
+def _text(kind: Literal["csv", "jsonl"], seed: int = 0) -> bytes:
+    columns = _columns(seed)
     rows = [{name: values[i].item() for name, values in columns.items()} for i in range(ROWS)]
     rows = [{**row, "a": round(row["a"], 3), "b": round(row["b"], 3)} for row in rows]
     if kind == "jsonl":
@@ -148,12 +154,16 @@ def _sounds() -> bytes:
     return as_zip(files, zipfile.ZIP_STORED)
 
 
+def _parquet(seed: int) -> bytes:
+    return _written(lambda path: pyarrow.parquet.write_table(pa.table(_columns(seed)), path))
+
+
 def _datasets() -> list[Sound]:
     categories = {**ARRAY, "kind": {"kind": "category", "columns": ["kind"]}}
     table = "".join(f"{name},{i % 3}\n" for i, name in enumerate(_pictures()))
     with_table = {**_pictures(), "metadata.csv": f"file_name,label\n{table}".encode()}
     images = _dataset("images", IMAGE)
-    parquet = _written(lambda path: pyarrow.parquet.write_table(pa.table(_columns()), path))
+    parquet = _parquet(0)
     maps, masks = _maps()
     return [
         Sound("image zip", "images, zip", "zip", as_zip([*_pictures().items()], zipfile.ZIP_STORED), images),
@@ -173,7 +183,19 @@ def _datasets() -> list[Sound]:
         Sound("parquet of masks", "parquet, masks", "parquet", masks, _dataset("parquet", IMAGE, targets=MAP)),
         Sound("sound zip", "sounds, zip", "zip", _sounds(), _dataset("sounds", AUDIO)),
         Sound("jsonl.gz", "jsonl", "text", _text("jsonl"), _dataset("jsonl"), packed=True),
-    ]
+        Sound(
+            "two parquet files", "parquet, two files", "parquet", parquet, _dataset("parquet", categories),
+            further=_parquet(1),
+        ),
+        Sound(
+            "two jsonl files", "jsonl, two files", "text", _text("jsonl"), _dataset("jsonl", categories),
+            further=_text("jsonl", 1),
+        ),
+        Sound(
+            "two zips of images", "images, two zips", "zip", as_zip([*_pictures().items()], zipfile.ZIP_STORED), images,
+            further=as_zip([*_pictures(12).items()], zipfile.ZIP_STORED),
+        ),
+    ]  # fmt: skip
 
 
 FAMILIES: Mapping[str, Json] = {

@@ -70,7 +70,11 @@ async def test_the_uploads_that_are_changed_are_sound(
     monkeypatch.setattr(
         "tests.mutants.running.mutant",
         lambda number, seed, all_of: Mutant(
-            number, all_of[number], all_of[number].upload(all_of[number].content), all_of[number].manifest, ()
+            number,
+            all_of[number],
+            tuple(map(all_of[number].upload, all_of[number].files)),
+            all_of[number].manifest,
+            (),
         ),
     )
     verdicts = campaign(range(len(sounds)), 0, sounds, tmp_path, pools)
@@ -80,10 +84,18 @@ async def test_the_uploads_that_are_changed_are_sound(
 
 def test_a_mutant_is_a_function_of_its_number_and_seed(sounds: list[Sound]) -> None:
     again = sound_uploads()
-    assert [each.content for each in again] == [each.content for each in sounds]
+    assert [each.files for each in again] == [each.files for each in sounds]
     made = [mutant(number, 0, sounds) for number in range(60)]
     assert [mutant(number, 0, again) for number in range(60)] == made
-    assert [mutant(number, 1, sounds).content for number in range(60)] != [each.content for each in made]
+    assert [mutant(number, 1, sounds).files for number in range(60)] != [each.files for each in made]
+
+
+def test_either_of_two_files_is_changed(sounds: list[Sound]) -> None:
+    two = next(i for i, each in enumerate(sounds) if each.further is not None)
+    made = [mutant(two + len(sounds) * k, 0, sounds) for k in range(12)]
+    changed = {tuple(a != b for a, b in zip(each.files, sounds[two].files, strict=True)) for each in made}
+    assert {(True, False), (False, True)} <= changed
+    assert (True, True) not in changed
 
 
 @pytest.mark.parametrize(

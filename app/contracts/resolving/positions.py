@@ -12,7 +12,7 @@ from app.contracts.resolving.findings import Findings
 from app.contracts.resolving.students.texts import encoding_of
 from app.contracts.resources.facts import DatasetFacts, ModelFacts
 from app.contracts.resources.inputs.texts import TokenEncoding, reads_same_tokens
-from app.contracts.resources.manifests import MapOutput, PositionOutput
+from app.contracts.resources.manifests import MapOutput
 from app.contracts.specs.distillation import DistillationSpec, TaskKind
 from app.contracts.specs.families.library import HuggingFace
 from app.contracts.specs.jobs import AnyTrainingJob, DistillJob, MultitaskJob, TeacherRef, TrainJob
@@ -196,11 +196,8 @@ def _check_teacher(
     findings: Findings,
     pointer: str,
 ) -> None:
-    """A teacher must name the classes as the dataset does, answer for maps of the same size, and read the tokens that
-    the student reads.
-    """
+    """A teacher must answer for maps of the same size, and read the tokens that the student reads."""
     theirs = facts.outputs[ref.output].spec if ref.output in facts.outputs else None
-    names = theirs.classes if isinstance(theirs, PositionOutput) else None
     shape = theirs.shape if isinstance(theirs, MapOutput) else goal.shape
     if goal.kind == "map" and shape != goal.shape:
         findings.problem(
@@ -208,13 +205,6 @@ def _check_teacher(
             "shape_mismatch",
             f"the maps of the teacher have shape {list(shape or ())}, those of `{goal.name}` {list(goal.shape or ())}: "
             "bring the maps of the dataset to the teacher's size, or use another teacher",
-        )
-    if names is not None and goal.classes is not None and names != goal.classes:
-        findings.problem(
-            pointer,
-            "class_names_differ",
-            f"expected the classes of `{goal.name}` in their order, found {', '.join(names[:8])}: list the "
-            "dataset's `classes` as the teacher has them",
         )
     _check_tokens(tokens_of(facts), own, spec.network.input_shape, pointer, findings)
 

@@ -172,6 +172,8 @@ PositionOutput = TokenClassOutput | MapOutput
 """Outputs with logits for each position of a row: in the engine [rows, positions, classes], the pixels of a map in C
 order.
 """
+ExclusiveOutput = ClassOutput | PositionOutput
+"""Outputs with scores over exclusive classes, in the last dimension: of a row, of each token, of each pixel."""
 
 
 class MultilabelOutput(Contract):

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
-from app.contracts.resolving.resolve import resolve
-from app.contracts.resources.facts import DatasetFacts, InputFacts, ModelFacts, TargetFacts
-from app.contracts.resources.manifests import ClassOutput
+from app.contracts.resolving.resolve import Resolution, resolve
+from app.contracts.resources.facts import DatasetFacts, InputFacts, ModelFacts, OutputFacts, TargetFacts
+from app.contracts.resources.inputs.texts import TokenEncoding
+from app.contracts.resources.manifests import ClassOutput, InputTransform
+from app.contracts.specs.families.library import MeasuredTrunk
 from app.contracts.specs.jobs import JOB_SPEC, DistillJob, MultitaskJob, TrainJob
 from tests.contracts.resolving.test_resolve import DISTILL, DS, TEACHER, TRAIN, dataset, resolved, teacher, warned
 
@@ -91,6 +93,56 @@ def test_the_size_of_a_teacher_given_as_columns_or_not_known_yet_is_not_guessed(
     columns = resolved({**DISTILL, "target": "digit", "teachers": [{"columns": "told"}]}, DATA)
     later = resolved(DISTILL, DATA, {TEACHER: None})
     assert "student_larger_than_teacher" not in warned(columns) | warned(later)
+
+
+WORDS = TokenEncoding(tokenizer="0" * 64, vocabulary=30_000, padding=0, padding_token="[PAD]", length=32)
+TEXTS = DatasetFacts(
+    rows=800, splits=SPLITS, inputs={"x": InputFacts(shape=(32,), tokens=WORDS)}, targets={"digit": DIGIT}
+)
+
+
+def of_bert(parameters: int, operations: int, training: dict[str, Any], **student: Any) -> Resolution:
+    """A student of transformers that is measured so, and a teacher of 22 million parameters."""
+    spec = {"target": "digit", "student": {"family": "huggingface", "name": "bert", **student}, "training": training}
+    parsed = JOB_SPEC.validate_json(json.dumps({"dataset": DS, **DISTILL, **spec}))
+    output = OutputFacts(spec=ClassOutput(kind="class"), size=10)
+    reads = {"x": InputTransform(tokens=WORDS)}
+    theirs = ModelFacts(
+        architecture=None, input_shape=(32,), inputs=reads, outputs={"digit": output}, parameters=22_000_000
+    )
+    trunk = MeasuredTrunk(
+        library="transformers 5", features=768, parameters=parameters, flops=operations, depth=73, normalized=True,
+        classifier="classifier", layers=(), processing=None,
+    )  # fmt: skip
+    open_ones = resolve(parsed, {DS: TEXTS}, {TEACHER: theirs}, threads=1).unmeasured
+    trunks = {each.trunk_digest(each.input_shape or ()): trunk for each in open_ones}
+    return resolve(parsed, {DS: TEXTS}, {TEACHER: theirs}, threads=1, trunks=trunks)
+
+
+@pytest.mark.parametrize(
+    ("operations", "training", "told"),
+    [
+        (5_400_000_000, {}, True),
+        (5_400_000_000, {"steps": 400, "batch_size": 64}, False),
+        (5_400_000_000, {"epochs": 60, "batch_size": 64}, True),
+        (1_700_000_000, {}, False),
+    ],
+    ids=["86 million", "few steps", "epochs", "half as wide"],
+)
+def test_a_training_that_takes_hours_on_a_cpu_is_told(operations: int, training: dict[str, Any], told: bool) -> None:
+    """5.4e9 are those of the default BERT on 32 tokens; the recipe takes 1500 steps of 64 rows."""
+    found = of_bert(86_000_000, operations, training)
+    assert not found.problems
+    assert ("long_training" in warned(found)) == told
+    assert "student_larger_than_teacher" in warned(found), "of the 22 million parameters"
+
+
+def test_a_long_training_names_parameters_and_the_ways_out() -> None:
+    (message,) = (
+        each["message"] for each in of_bert(86_000_000, 5_400_000_000, {}).warnings if each["code"] == "long_training"
+    )
+    for part in ("of 86,007,690 parameters", "about 1.6e+15", "about 9 hours of a core", "`config`", "`from_teacher`"):
+        assert part in message
 
 
 def test_a_teacher_of_two_tasks_is_counted_once() -> None:

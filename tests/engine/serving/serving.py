@@ -28,6 +28,7 @@ def session_of(
     rows_of: ModelFacts | None = None,
     taught: Mapping[str, TaughtOutput] | None = None,
     dataset: DatasetManifest | None = None,
+    tokenizers: Mapping[str, str] | None = None,
 ) -> ServingSession:
     """An open session of a model."""
     order = SessionOrder(
@@ -36,6 +37,7 @@ def session_of(
         rows_of=rows_of,
         taught=dict(taught or {}),
         dataset=dataset,
+        tokenizers=dict(tokenizers or {}),
         threads=1,
         memory_bytes=1 << 33,
     )

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.contracts.resources.manifests import ClassOutput
+from app.contracts.resources.manifests import ClassOutput, MapOutput, OutputSpec, TokenClassOutput
 from app.contracts.specs.jobs import TeacherRef
 from tests.engine.harness import SECOND, TEACHER, EngineHarness, blobs, report_of
 from tests.engine.jobs.distillation.method_specs import TRAINING
@@ -42,6 +42,17 @@ def test_selected_classes_are_renormalised(output: Any, temperature: float) -> N
     if output == "probabilities":
         assert torch.allclose(selected.sum(1), torch.ones(8, dtype=torch.float64))
     assert selection.selected_spec.classes == ("e", "a", "c")
+
+
+@pytest.mark.parametrize(
+    "spec", [TokenClassOutput(kind="token_class", classes=tuple("abcdef")), MapOutput(kind="map", shape=(2, 2))]
+)
+def test_classes_of_tokens_and_pixels_are_selected_at_each_position(spec: OutputSpec) -> None:
+    scores = torch.randn(3, 4, 6, generator=torch.manual_seed(0))
+    selection = ClassSelection.of(TeacherRef(columns="t", classes=tuple(COLUMNS)), spec)
+    assert selection is not None
+    assert torch.equal(selection.select(scores), scores[:, :, COLUMNS])
+    assert selection.selected_spec.classes == (("e", "a", "c") if spec.kind == "token_class" else None)
 
 
 def test_rows_without_outputs_stay_without() -> None:

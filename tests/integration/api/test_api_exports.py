@@ -6,6 +6,7 @@ import json
 import zipfile
 
 from app.contracts.problems import JobError
+from app.contracts.resources.facts import InputFacts
 from app.contracts.wire.orders import InspectionOutcome
 from tests.integration.api.harness import DATASET_FACTS, MODEL_FACTS, ApiHarness, safetensors
 
@@ -110,6 +111,19 @@ async def test_a_quantized_export_names_rows_of_the_model(any_harness: ApiHarnes
     verifying = (await any_harness.upload("models"))["id"]
     early = await http.post(f"/v1/models/{verifying}/exports", json={**INT8, "dataset": inspected})
     assert (early.status_code, early.json()["code"]) == (409, "not_ready")
+
+
+async def test_rows_that_the_model_does_not_read_are_refused_at_once(any_harness: ApiHarness) -> None:
+    """With the code that the job would end with."""
+    http = any_harness.http
+    model = await any_harness.ready_model()
+    other = (await any_harness.upload("datasets"))["id"]
+    wide = {"inputs": {"x": InputFacts(shape=(5,))}}
+    await any_harness.inspect(InspectionOutcome(dataset=DATASET_FACTS.model_copy(update=wide)))
+    for wanted in ("int8", "fp16"):
+        refused = await http.post(f"/v1/models/{model}/exports", json={"format": wanted, "dataset": other})
+        assert refused.status_code == 422, refused.text
+        assert [(e["pointer"], e["code"]) for e in refused.json()["errors"]] == [("/dataset", "shape_mismatch")]
 
 
 async def test_a_missing_quantized_file_names_the_way_to_it(any_harness: ApiHarness) -> None:

@@ -40,6 +40,28 @@ def test_a_field_one_level_too_high_is_told_its_place() -> None:
 
 
 @pytest.mark.parametrize(
+    ("document", "detail"),
+    [
+        (
+            distill(distillation={"soft_targets": []}),
+            "expected 1 or more items, found 0: add some, or leave `soft_targets` out where it may be left out",
+        ),
+        (
+            distill(distillation={"features": []}),
+            "expected 1 or more items, found 0: add some, or leave `features` out where it may be left out",
+        ),
+        (distill(teachers=[{"model": MODEL}] * 17), "expected 16 items at most, found 17: leave some out"),
+        (train(name="x" * 500), "expected 200 characters at most, found 500: leave some out"),
+        (train(labels={f"l{i}": "x" for i in range(99)}), "expected 32 items at most, found 99: leave some out"),
+    ],
+)
+def test_a_wrong_length_names_the_bound_and_the_way_out(document: Any, detail: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        parse_as(JOB_SPEC, json.dumps(document).encode())
+    assert [each.detail for each in caught.value.problems or ()] == [detail]
+
+
+@pytest.mark.parametrize(
     ("document", "place", "code"),
     [
         (train(model={"family": "mlp", "hidden": [0]}), "/model/hidden/0", "out_of_range"),

@@ -11,7 +11,7 @@ from app.contracts.problems import UserError, listed
 from app.contracts.resolving.data.texts import tokens_of
 from app.contracts.resources.facts import ModelFacts
 from app.contracts.resources.graph_names import VERSION_TEXT, answer_names
-from app.contracts.resources.manifests import ClassOutput, DatasetManifest, OutputSpec
+from app.contracts.resources.manifests import DatasetManifest, ExclusiveOutput, OutputSpec
 from app.contracts.wire.orders import ModelInput
 from app.contracts.wire.predictions import TaughtOutput
 from workers.engine.common.onnx_session import onnx_session
@@ -136,7 +136,7 @@ class Taught:
         taught, selection = self._taught[key], self._selections[key]
         spec = self._teacher.outputs[taught.output].spec if selection is None else selection.selected_spec
         own = student.outputs[taught.task].spec
-        if isinstance(spec, ClassOutput) and isinstance(own, ClassOutput):
+        if isinstance(spec, ExclusiveOutput) and isinstance(own, ExclusiveOutput):
             return spec.model_copy(update={"classes": own.classes})
         return spec
 

@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 
+from app.contracts.resolving.data.class_names import names_of
 from app.contracts.resolving.data.targets import Goal, class_names, named_class
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resolving.students.inits import starting_tensors, tensors
 from app.contracts.resources.facts import ModelFacts, OutputFacts
+from app.contracts.resources.manifests import ExclusiveOutput
 from app.contracts.specs.architectures import Architecture, Init
 from app.contracts.specs.distillation import DistillationSpec
 from app.contracts.specs.jobs import TeacherRef
 from app.contracts.specs.sharing import scheme_of
 from app.contracts.specs.stores import StoreSpec
+from app.contracts.specs.supervision.metrics import CLASS_KINDS
 
 
 def output_of(ref: TeacherRef, facts: ModelFacts | OutputFacts | None) -> OutputFacts | None:
@@ -21,7 +24,7 @@ def output_of(ref: TeacherRef, facts: ModelFacts | OutputFacts | None) -> Output
 def taught_output(ref: TeacherRef, facts: ModelFacts | OutputFacts | None, goal: Goal | None) -> OutputFacts | None:
     """The output that a resolved teacher teaches with: that of the goal's classes where `classes` selects them."""
     output = output_of(ref, facts)
-    if output is None or ref.classes is None or goal is None or output.spec.kind != "class":
+    if output is None or ref.classes is None or goal is None or not isinstance(output.spec, ExclusiveOutput):
         return output
     return OutputFacts(spec=output.spec.model_copy(update={"classes": goal.classes}), size=len(ref.classes))
 
@@ -41,16 +44,17 @@ def with_classes(
     output = output_of(ref, facts)
     if output is None:
         return ref
-    theirs = output.spec.classes if output.spec.kind == "class" else None
+    theirs = names_of(output.spec)
     if ref.classes is None:
         return _matched_by_name(ref, theirs, goal, findings, pointer)
     place = f"{pointer}/classes"
-    if output.spec.kind != "class" or goal.kind != "class" or not from_dataset:
+    if output.spec.kind != goal.kind or goal.kind not in CLASS_KINDS or not from_dataset:
         findings.problem(
             place,
             "no_classes",
-            "`classes` says which of a teacher's classes are those of a class target of the dataset: "
-            + ("the dataset has no such target" if not from_dataset else "this task or teacher has no classes"),
+            "`classes` says which of a teacher's classes are those of a target of the dataset with such classes: "
+            + ("the dataset has no such target" if not from_dataset else "this task or teacher has no such classes")
+            + ": leave it out",
         )
         return ref
     wanted = _in_order(ref.classes, goal, findings, place)
@@ -73,10 +77,10 @@ def _matched_by_name(
     ref: TeacherRef, theirs: tuple[str, ...] | None, goal: Goal, findings: Findings, pointer: str
 ) -> TeacherRef:
     """Classes matched by name, where the teacher has all of the goal's names, but not as they are."""
-    if theirs is None or goal.kind != "class":
+    if theirs is None or goal.kind not in CLASS_KINDS:
         return ref
     ours = class_names(goal)
-    if theirs[: len(ours)] == ours or not set(ours) <= set(theirs):
+    if theirs == ours or not set(ours) <= set(theirs):
         return ref
     columns = tuple(theirs.index(name) for name in ours)
     shown = ", ".join(f"`{name}` is its class {index}" for name, index in zip(ours[:5], columns, strict=False))

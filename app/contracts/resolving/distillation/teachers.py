@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from app.contracts.resolving.data.class_names import names_of
 from app.contracts.resolving.data.column_order import check_model_columns
 from app.contracts.resolving.data.inputs import assumed_orders, inputs_read, shapes_of
 from app.contracts.resolving.data.predictions import predicted_outputs
@@ -17,6 +18,7 @@ from app.contracts.resources.row_layouts import moved_grey_rows
 from app.contracts.resources.tables import InputEncoding
 from app.contracts.specs.distillation import DistillationSpec
 from app.contracts.specs.jobs import TeacherRef
+from app.contracts.specs.supervision.metrics import CLASS_KINDS
 
 _OWN_TARGET = (
     'name the teacher\'s output, as `"target": "{}"`, to learn it without labels, or another `target` or `output`'
@@ -85,7 +87,7 @@ def taught_alone(teachers: Sequence[TeacherRef], dataset: DatasetFacts, models: 
 
 def _same_classes(goal: Goal, output: OutputFacts, findings: Findings, pointer: str) -> None:
     """Names that differ; where the teacher has all of the goal's they were matched (`with_classes`)."""
-    theirs = output.spec.classes if output.spec.kind == "class" else None
+    theirs = names_of(output.spec)
     if theirs is None or goal.classes is None or set(goal.classes) <= set(theirs):
         return
     findings.problem(
@@ -108,13 +110,13 @@ def _fits_goal(goal: Goal, output: OutputFacts, findings: Findings, pointer: str
         )
         return
     _same_classes(goal, output, findings, pointer)
-    named = output.spec.kind == "class" and output.spec.classes is not None and goal.classes is not None
+    named = names_of(output.spec) is not None and goal.classes is not None
     if output.size != goal.size and not named:
         hint = (
             "say which of its classes are the dataset's in `classes` of the teacher"
-            if goal.kind == "class" and output.size > goal.size
+            if goal.kind in CLASS_KINDS and output.size > goal.size
             else "a teacher must know every class of the target: use another, or a target of its classes"
-            if goal.kind == "class"
+            if goal.kind in CLASS_KINDS
             else "name another `target` or `output`"
         )
         findings.problem(

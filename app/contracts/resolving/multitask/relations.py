@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TypeVar, assert_never
 
+from app.contracts.resolving.data.class_names import names_of
 from app.contracts.resolving.data.targets import Goal
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resolving.multitask.grouping import groups_of
@@ -271,7 +272,7 @@ def _agrees(goal: Goal | None, output: OutputFacts | None) -> bool:
     """Whether a head and a teacher have outputs of one kind and size, and of classes of the same names."""
     if goal is None or output is None or (goal.kind, goal.size) != (output.spec.kind, output.size):
         return False
-    theirs = output.spec.classes if output.spec.kind == "class" else None
+    theirs = names_of(output.spec)
     return goal.classes is None or theirs is None or goal.classes == theirs
 
 

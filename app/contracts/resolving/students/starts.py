@@ -84,18 +84,20 @@ def _with_pooling(spec: _Spec, models: Models) -> _Spec:
 
 
 def by_posted_field(findings: Findings, spec: AnyTrainingJob) -> None:
-    """Let problems point to what the spec has: a network that is given by a model or a teacher has no other fields
-    than these and its rows. `spec` is the job as posted.
+    """Let problems point to what the spec has, and name a way out there: a network that is given by a model or a
+    teacher has no other fields than these and its rows. `spec` is the job as posted.
     """
     network, field = spec.network, f"/{spec.network_field}"
     if not isinstance(network, StandIn):
         return
     of_rows = {f"{field}/{name}" for name in ("inputs", "outputs", "input_shape")}
-    posted = f"{field}/model" if isinstance(network, NetworkOfModel) else f"{field}/from_teacher"
+    is_model = isinstance(network, NetworkOfModel)
+    posted = f"{field}/model" if is_model else f"{field}/from_teacher"
+    way_out = f" (of the network of the {'model' if is_model else 'teacher'}: name another, or give a `family`)"
     for i, problem in enumerate(findings.problems):
         inside = problem.pointer.startswith(f"{field}/") and not problem.pointer.startswith((posted, *of_rows))
         if inside:
-            findings.problems[i] = problem.model_copy(update={"pointer": posted})
+            findings.problems[i] = problem.model_copy(update={"pointer": posted, "detail": problem.detail + way_out})
 
 
 def _for(spec: AnyTrainingJob, network: Architecture) -> Architecture:
@@ -146,6 +148,8 @@ def _begun(model: Architecture, identity: str) -> Architecture:
         update["measured"] = None
     if isinstance(model, HuggingFace):
         update |= {"tokenizer": None, "config": _with_positions(model)}
+    if isinstance(model, Convnet):
+        update["maps"] = None  # those of the tasks, as their outputs are
     return model.model_copy(update=update)
 
 

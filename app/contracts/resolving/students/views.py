@@ -18,9 +18,12 @@ def check_views_of_tokens(
         return
     own = _tokens_read(spec, dataset, models) if dataset is not None else None
     for place, transform in enumerate(views.transforms):
-        reason = _reason(transform, own) if isinstance(transform, WordDropoutView) else _no_quantities(transform.kind)
-        if reason is not None:
-            findings.problem(f"/training/views/transforms/{place}", "view_undefined", reason)
+        if isinstance(transform, WordDropoutView):
+            wrong = _wrong_ids(transform, own)
+        else:
+            wrong = {"": _no_quantities(transform.kind)}
+        for field, reason in wrong.items():
+            findings.problem(f"/training/views/transforms/{place}{field}", "view_undefined", reason)
     if own is not None and any(transform.rows == "tokens" for transform in views.transforms):
         _check_teachers(spec, own, models, findings)
 
@@ -37,18 +40,21 @@ def _no_quantities(kind: str) -> str:
     return f"`{kind}` changes numbers, and the student reads tokens, which are no quantities: use `word_dropout`"
 
 
-def _reason(view: WordDropoutView, own: TokenEncoding | None) -> str | None:
-    """What is wrong with the ids of a view; None where that is not known."""
+def _wrong_ids(view: WordDropoutView, own: TokenEncoding | None) -> dict[str, str]:
+    """What is wrong with the ids of a view, by the pointer below it; empty where that is not known."""
     if own is None:
-        return None
-    if view.token is None:
-        return "rows of ids have no mask token, found no `token`: give the id that replaces others" if own.ids else None
-    wrong = [each for each in (view.token, *view.keep) if each >= own.vocabulary]
-    if wrong:
-        return f"ids are below {own.vocabulary}, found {wrong[0]}: name ids of the student's tokens"
+        return {}
+    named = {"/token": view.token, **{f"/keep/{i}": each for i, each in enumerate(view.keep)}}
+    wrong = {
+        field: f"ids are below {own.vocabulary}, found {each}: name ids of the student's tokens"
+        for field, each in named.items()
+        if each is not None and each >= own.vocabulary
+    }
+    if view.token is None and own.ids:
+        wrong[""] = "rows of ids have no mask token, found no `token`: give the id that replaces others"
     if view.token == own.padding:
-        return f"`token` is {view.token}, the padding, which is no token: name another"
-    return None
+        wrong["/token"] = f"`token` is {view.token}, the padding, which is no token: name another"
+    return wrong
 
 
 def _check_teachers(spec: AnyTrainingJob, own: TokenEncoding, models: Models, findings: Findings) -> None:

@@ -115,7 +115,9 @@ def map_misfits(network: Convnet, outputs: Collection[str]) -> list[Problem]:
     problems = []
     if network.input_shape is not None and len(network.input_shape) != 3:
         detail = f"maps need rows of shape [channels, height, width], found {list(network.input_shape)}"
-        problems.append(Problem(pointer="/input_shape", code="map_undefined", detail=f"{detail}: leave `maps` out"))
+        problems.append(
+            Problem(pointer="/input_shape", code="map_undefined", detail=f"{detail}: give images, or no maps")
+        )
     unknown = sorted(set(network.map_shapes) - set(outputs))
     if unknown:
         detail = f"`maps` names {unknown}, and the outputs are {sorted(outputs)}: name outputs alone"

@@ -67,8 +67,24 @@ def too_large(config: Mapping[str, ConfigValue]) -> str | None:
 
 _AFTER_PADDING: Final = frozenset({"camembert", "data2vec-text", "roberta", "roberta-prelayernorm", "xlm-roberta"})
 """Types whose first position is the one after the id of the padding."""
+_BY_DISTANCE: Final = frozenset({"llama", "mistral", "modernbert", "qwen2", "qwen3", "smollm3"})
+"""Types whose positions count as distances between tokens alone."""
+_READS_LAST: Final = frozenset({"gpt2", "llama", "mistral", "qwen2", "qwen3", "smollm3"})
+"""Types that classify by the last token of a row."""
 READS_NEIGHBOURS: Final = frozenset({"mobilebert"})
 """Types whose embedding of a token reads the next one: a row ends in padding, whatever its width."""
+
+
+def classifies_by_first(name: str, config: Mapping[str, ConfigValue]) -> bool:
+    """Whether the classifier of a type reads the first place of a row."""
+    return name not in _READS_LAST and config.get("classifier_pooling") != "mean"
+
+
+def is_alike_padded_before(name: str, *, reads_first: bool) -> bool:
+    """Whether padding before a row's tokens changes nothing that is made of them, where their mask alone says what is
+    padding. `reads_first`: whether it is made of the first place, where the padding then is.
+    """
+    return name in _BY_DISTANCE | _AFTER_PADDING and not reads_first
 
 
 def positions_key(name: str) -> str:

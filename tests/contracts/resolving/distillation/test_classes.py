@@ -50,6 +50,13 @@ def test_another_order_of_the_same_names_is_matched_and_the_same_order_left_alon
     assert not warned(same)
 
 
+def test_the_first_classes_of_a_teacher_of_more_are_matched_too() -> None:
+    found = mapped(size=4, theirs=(*NAMES, "bee"))
+    assert not found.problems
+    assert found.spec.teachers[0].classes == (0, 1, 2)
+    assert "classes_matched_by_name" in warned(found)
+
+
 def test_numbers_as_names_are_matched_to_a_dataset_without_names() -> None:
     """As the graph of a classifier keeps its labels."""
     found = mapped(size=3, theirs=("2", "0", "1"), data=animals(None))

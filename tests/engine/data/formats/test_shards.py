@@ -1,6 +1,7 @@
 """Datasets of several files: the rows of one file after those of the other, and errors that name the file."""
 
 import json
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from app.contracts.problems import UserError
 from app.contracts.resources.manifests import DatasetManifest
@@ -18,8 +20,9 @@ from tests.engine.data.formats.images.archives import encoded, noise, zipped
 from workers.engine.data.dataset import Dataset
 from workers.engine.data.facts import facts_of
 from workers.engine.data.formats.arrow_files import _Files
-from workers.engine.data.formats.files.shards import Places
+from workers.engine.data.formats.files.shards import Places, concatenated
 from workers.engine.data.formats.read import read_columns
+from workers.engine.data.formats.written import FileColumns, Written
 from workers.engine.data.reading import read_dataset
 
 ROWS = 20
@@ -111,6 +114,38 @@ def test_integers_in_one_file_and_fractions_in_another_are_numbers(tmp_path: Pat
     described = manifest("csv", **WITHOUT_TEXT)
     found = read_dataset(parts_of(tmp_path, "csv", rows), described)
     same(found, read_dataset(write(tmp_path / "whole", "csv", rows), described))
+
+
+class Part(NDArray[np.generic]):
+    """A column of one file, whose length is asked for when it is copied."""
+
+    def __len__(self) -> int:
+        ALIVE.append(sum(each() is not None for each in PARTS))
+        return int(self.shape[0])
+
+
+PARTS: list[weakref.ref[Any]] = []
+ALIVE: list[int] = []
+"""How many of the parts were in memory when the length of one was asked for."""
+
+
+def test_the_rows_of_a_file_are_freed_once_they_are_copied() -> None:
+    """So that a column of many files is in memory once, and the rows of one file twice."""
+    read: dict[str, FileColumns] = {}
+    for i in range(4):
+        array = np.full((3, 2), i, np.int64 if i else np.float32).view(Part)
+        codes = np.arange(6, dtype=np.int32).reshape(3, 2)
+        written = Written(lambda: [("a",)] * 6, codes, "text")
+        read[str(i)] = FileColumns({"x": array}, {"x": written}, header=frozenset({"x"}), files={str(i): 3})
+        PARTS.append(weakref.ref(array))
+    del array
+    found = concatenated(read)
+    np.testing.assert_array_equal(found.arrays["x"], np.repeat([0.0, 1.0, 2.0, 3.0], 6).reshape(12, 2))
+    assert found.arrays["x"].dtype == np.float64
+    np.testing.assert_array_equal(found.written["x"].codes, np.arange(24).reshape(12, 2))
+    assert len(found.written["x"].texts()) == 24
+    assert ALIVE[-1] == 1
+    assert not any(each() is not None for each in PARTS)
 
 
 PICTURES = {f"{name}/{i}.png": encoded(noise(seed=i)) for i, name in enumerate(("cat", "dog", "cat", "dog"))}

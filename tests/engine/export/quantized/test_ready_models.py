@@ -114,6 +114,20 @@ def test_rows_of_another_shape_are_refused(harness: EngineHarness) -> None:
     assert "3, 4" in error.message
 
 
+def test_texts_are_no_numbers_though_a_row_has_as_many_tokens(harness: EngineHarness) -> None:
+    path = harness.folder / "rows.jsonl"
+    path.write_text('{"x": [1, 2, 3, 4], "y": 0}\n{"x": [4, 3], "y": 1}\n' * 60)
+    inputs = {"x": {"kind": "tokens", "vocabulary": 12}}
+    targets = {"y": {"kind": "class", "classes": 2}}
+    dataset_of(harness, path, {"format": "jsonl", "inputs": inputs, "targets": targets})
+    assert harness.data is not None
+    assert harness.data.facts is not None
+    width = harness.data.facts.inputs["x"].shape[0]
+    plain = {"family": "mlp", "input_shape": [width], "hidden": [48], "outputs": {"y": 2}}
+    model = uploaded(harness, {"architecture": plain, "outputs": {"y": {"kind": "class"}}})
+    assert refused(harness, model).code == "input_mismatch"
+
+
 @pytest.mark.parametrize(
     "categories",
     [{"a": ["red"], "b": ["2", "1"]}, {"a": ["blue"], "b": ["1", "2"]}],

@@ -297,6 +297,15 @@ def test_a_folder_of_transformers_teaches_a_student_that_reads_the_same_ids(harn
     torch.testing.assert_close(found[ids != 0], expected[ids != 0], rtol=0, atol=1e-5)
 
 
+def test_the_tags_of_a_teacher_are_brought_to_the_order_of_the_datasets(
+    harness: EngineHarness, trained: TrainingOutcome
+) -> None:
+    targets = {"tag": {"kind": "token_class", "classes": list(TAGS[::-1])}}
+    made = with_tags(harness.folder / "order", targets=targets)
+    made.teacher(trained, harness.folder / "trained" / "attempt-1", model=TEACHER)
+    assert preflight(made, {**DISTILL, "training": SHORT}).teachers[0].accuracy == 1.0, "of tokens"
+
+
 def test_a_dry_run_finds_nothing_in_the_way(harness: EngineHarness, trained: TrainingOutcome) -> None:
     found = preflight(harness, {**DISTILL, "training": SHORT})
     assert found.would_fail == ()

@@ -117,11 +117,12 @@ def test_labels_of_tokens_stay_where_ids_are_replaced(tmp_path: Any) -> None:
     assert (report.student.tasks["tag"]["accuracy"] or 0.0) > 0.9
     problems = {"transforms": [{"kind": "word_dropout"}, {"kind": "word_dropout", "token": 12}]}
     problems["transforms"] += [{"kind": "word_dropout", "token": 0}, {"kind": "flip"}]
+    problems["transforms"] += [{"kind": "word_dropout", "token": 1, "keep": [2, 15]}]
     found = refused(made, {"kind": "train", "model": tags.BERT, "training": {"views": problems}})
-    assert [each[0] for each in found] == [f"/training/views/transforms/{i}" for i in range(4)]
-    for (_, code, detail), said in zip(
-        found, ("give the id", "below 12, found 12", "the padding", "use `word_dropout`"), strict=True
-    ):
+    places = ("/0", "/1/token", "/2/token", "/3", "/4/keep/1")
+    assert [each[0] for each in found] == [f"/training/views/transforms{place}" for place in places]
+    said_of_each = ("give the id", "below 12, found 12", "the padding", "use `word_dropout`", "below 12, found 15")
+    for (_, code, detail), said in zip(found, said_of_each, strict=True):
         assert code == "view_undefined"
         assert said in detail
 

@@ -111,6 +111,44 @@ def test_the_first_token_and_a_linear_layer_are_read(tmp_path: Path) -> None:
         torch.testing.assert_close(ours(ids.float())["embedding"], expected, rtol=0, atol=1e-5)
 
 
+def in_its_own_folder(made: Any, folder: Path) -> Path:
+    """As earlier versions of sentence-transformers wrote it: the transformer in a folder beside its modules'."""
+    whole = sentence_folder(made, folder)
+    inner = folder / "0_Transformer"
+    inner.mkdir()
+    for file in [each for each in folder.iterdir() if each.is_file() and each.name != "modules.json"]:
+        file.rename(inner / file.name)
+    modules = json.loads((folder / "modules.json").read_text())
+    written(folder / "modules.json", [{**modules[0], "path": "0_Transformer"}, *modules[1:]])
+    return whole
+
+
+@pytest.mark.parametrize("above", ["", "model"])
+def test_a_transformer_in_a_folder_of_its_own_is_read(above: str, tmp_path: Path) -> None:
+    theirs, ids = encoder("mpnet"), rows(0)[:, :20]
+    folder = in_its_own_folder(theirs, tmp_path / "a" / above if above else tmp_path / "a")
+    written(folder / "0_Transformer" / "sentence_bert_config.json", {"max_seq_length": 20})
+    facts, ours = read(zipped(tmp_path / "a", tmp_path / "m.zip"))
+    assert facts.input_shape == (20,), "as long as the transformer's folder says"
+    with torch.no_grad():
+        found = ours(ids.float())["embedding"]
+    torch.testing.assert_close(found, mean_vectors(theirs, ids, ids != 0, unit=True), rtol=0, atol=1e-5)
+
+
+def _moved(**first: str) -> Callable[[Path], Path]:
+    """A folder whose modules.json says something else of the first module; `first` empty: without modules.json."""
+
+    def make(folder: Path) -> Path:
+        made = in_its_own_folder(encoder("bert"), folder)
+        modules = json.loads((made / "modules.json").read_text())
+        written(made / "modules.json", [{**modules[0], **first}, *modules[1:]])
+        if not first:
+            (made / "modules.json").unlink()
+        return made
+
+    return make
+
+
 def _pooled(**pooling: Any) -> Callable[[Path], Path]:
     return lambda folder: sentence_folder(encoder("bert"), folder, pooling={**MEAN, **pooling})
 
@@ -141,6 +179,12 @@ def _in_order(*kinds: str) -> Callable[[Path], Path]:
         (_pooled(pooling_mode_cls_token=True), VECTOR, "unsupported_config", "the mean or the first token alone"),
         (_pooled(pooling_mode_mean_tokens=False), VECTOR, "unsupported_config", "no mode"),
         (_pooled(include_prompt=False), VECTOR, "unsupported_config", "include_prompt"),
+        (_pooled(word_embedding_dimension=48), VECTOR, "unsupported_config", "tokens have 32 numbers"),
+        (_pooled(embedding_dimension=48), VECTOR, "unsupported_config", "tokens have 32 numbers"),
+        (_moved(), VECTOR, "unreadable", "zip the folder of one model"),
+        (_moved(path="0_Other"), VECTOR, "unreadable", "where no `config.json` is"),
+        (_moved(path="../0_Transformer"), VECTOR, "unsupported_config", "export the model to ONNX"),
+        (_moved(type="sentence_transformers.models.Pooling"), VECTOR, "unsupported_config", "each kind once"),
         (_dense("torch.nn.modules.activation.Tanh", 12), VECTOR, "unsupported_config", "Tanh"),
         (_dense(IDENTITY, 32), VECTOR, "wrong_shape", "another size than 32"),
         (_prompted, VECTOR, "unsupported_config", "prompt"),

@@ -15,6 +15,7 @@ from torch import Tensor
 from app.contracts.problems import UserError
 from app.contracts.resources.facts import ModelFacts
 from app.contracts.resources.manifests import ClassOutput, ModelInputSpec, ModelManifest, VectorOutput
+from app.contracts.specs.families.huggingface_configs import classifies_by_first, is_alike_padded_before
 from app.contracts.specs.families.library import HuggingFace
 from app.contracts.wire.orders import InspectionOutcome, ModelInput
 from tests.engine.jobs.inspection.uploads import MEBIBYTE, bounded_memory, ignore_event, inspection
@@ -431,6 +432,59 @@ def test_texts_that_lose_their_beginning_elsewhere_are_warned_of(tmp_path: Path)
     folder = saved(network("bert"), tmp_path / "model")
     with_setting(truncation_side="left")(folder)
     assert [note["code"] for note in converted(packed(folder, tmp_path / "m.zip")).notes] == ["texts_lose_their_end"]
+
+
+HEADS = {"label": "SequenceClassification", "tokens": "TokenClassification", "mean": "", "first": ""}
+
+
+def padded(ids: list[list[int]], padding: int, *, before: bool) -> tuple[Tensor, Tensor]:
+    """(ids, mask) [N, 10]."""
+    filling = [[padding] * (10 - len(row)) for row in ids]
+    full = torch.tensor([fill + row if before else row + fill for row, fill in zip(ids, filling, strict=True)])
+    return full, (full != padding).long()
+
+
+@pytest.mark.parametrize("name", sample(sorted(CONFIGS), ["bert", "gpt2", "llama", "modernbert", "roberta"]))
+@pytest.mark.parametrize("made_of", HEADS)
+def test_the_types_that_answer_alike_with_padding_before_a_text_are_known(name: str, made_of: str) -> None:
+    """As transformers answers for both, by the mask alone."""
+    transformers = package("transformers")
+    torch.manual_seed(0)
+    config = transformers.CONFIG_MAPPING[name].from_dict({**CONFIGS[name], "num_labels": 3})
+    made = getattr(transformers, f"AutoModel{'For' * bool(HEADS[made_of])}{HEADS[made_of]}").from_config(config).eval()
+    answers = []
+    for before in (False, True):
+        ids, mask = padded([[5, 9, 7], [12, 8, 6, 11, 10, 4]], config.pad_token_id, before=before)
+        with torch.no_grad():
+            for each in made.parameters():
+                each.add_(torch.randn_like(each), alpha=0.0 if before else 0.1)
+            out = made(input_ids=ids, attention_mask=mask)
+        places = out.logits if made_of in ("label", "tokens") else out.last_hidden_state
+        if made_of == "tokens":
+            places = places[mask.bool()]
+        elif made_of == "mean":
+            places = (places * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
+        answers.append(places[:, 0] if made_of == "first" else places)
+    difference = float((answers[0] - answers[1]).abs().max())
+    assert not 1e-5 < difference < 1e-3, difference
+    reads_first = made_of == "first" or (made_of == "label" and classifies_by_first(name, CONFIGS[name]))
+    assert is_alike_padded_before(name, reads_first=reads_first) == (difference < 1e-5)
+
+
+@pytest.mark.parametrize(("name", "codes"), [("gpt2", ["texts_padded_behind"]), ("llama", [])])
+def test_padding_before_a_text_is_told_where_it_changes_answers(name: str, codes: list[str], tmp_path: Path) -> None:
+    """As tokenizer_config.json says it, or tokenizer.json where that does not."""
+    folder = saved(network(name), tmp_path / "model")
+    with_setting(padding_side="left")(folder)
+    assert [note["code"] for note in converted(packed(folder, tmp_path / "m.zip")).notes] == codes
+    document = json.loads((folder / "tokenizer_config.json").read_text())
+    del document["padding_side"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(document))
+    words = tokenizer()
+    words.enable_padding(direction="left")
+    words.save(str(folder / "tokenizer.json"))
+    assert package("transformers").PreTrainedTokenizerFast.from_pretrained(folder).padding_side == "left"
+    assert [note["code"] for note in converted(packed(folder, tmp_path / "n.zip")).notes] == codes
 
 
 def test_a_tokenizer_of_bytes_whose_spaces_disagree_is_refused(tmp_path: Path) -> None:

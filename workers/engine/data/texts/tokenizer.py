@@ -1,9 +1,10 @@
 """A tokenizer as a file of the library tokenizers has it, without the padding and the truncation that it may say."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +23,17 @@ VERSION = f"tokenizers {__version__}"
 
 
 class TextTokenizer:
-    """Texts -> ids. Raises UserError `unusable_tokenizer` where a file is no tokenizer."""
+    """Texts -> ids. Raises UserError `unusable_tokenizer` where a file is no tokenizer.
+
+    `padding_side`, `truncation_side`: what the file says, "left" or "right"; rows are filled and cut at their end.
+    """
 
     def __init__(self, content: bytes) -> None:
         if len(content) > MOST_BYTES:
             raise unusable(f"it has {len(content)} bytes, {MOST_BYTES} at most")
         self._tokenizer = _parsed(content)
+        self.padding_side = _side(self._tokenizer.padding)
+        self.truncation_side = _side(self._tokenizer.truncation)
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self.content = self._tokenizer.to_str().encode()
@@ -111,6 +117,10 @@ def _characters_named() -> Iterator[None]:
         raise UserError(
             "wrong_type", "a text has half of a character (a lone surrogate), which UTF-8 cannot write: leave it out"
         ) from None
+
+
+def _side(said: Mapping[str, Any] | None) -> str:
+    return str(said["direction"]) if said is not None else "right"
 
 
 def _firsts(words: Sequence[int | None], count: int) -> NDArray[np.int32]:

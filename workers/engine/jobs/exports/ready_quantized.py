@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 
 import torch
@@ -12,6 +11,7 @@ from app.contracts.problems import UserError, listed
 from app.contracts.reports.quantized import ComparedSplit
 from app.contracts.reports.report import ExportReport, OnnxCheck, RuntimeCost, RuntimeName
 from app.contracts.resolving.data.inputs import inputs_read
+from app.contracts.resolving.data.rows_of_models import missing_misfit, rows_misfit
 from app.contracts.resolving.data.texts import tokens_of
 from app.contracts.resources.facts import ModelFacts
 from app.contracts.resources.manifests import ClassOutput, OutputSpec
@@ -190,11 +190,16 @@ def _read(order: Order, spec: ExportJob, student: RawStudent, facts: ModelFacts)
     """(the dataset, the input of it that each of the model's reads). Its missing numbers are filled as the model's file
     does, so that figures are those of the file. Raises UserError where the model does not read such rows.
     """
+    assert spec.dataset is not None
+    known = order.datasets[spec.dataset].facts
+    assert known is not None, "an export waits for the inspection"
+    problem = rows_misfit(facts, known)
+    if problem is not None:
+        raise UserError(problem.code, problem.detail)
     dataset = read_datasets(order, spec.dataset_refs())
     sources = _sources(student, facts, dataset)
     fills: dict[str, InputEncoding] = {}
     for name, source in sources.items():
-        _check_rows(student, name, dataset, source, dataset.layout.shapes[source])
         fill = _fill_of_model(student, name, dataset, source)
         fills |= {source: fill} if fill is not None else {}
     if fills:
@@ -208,29 +213,18 @@ def _fill_of_model(student: RawStudent, name: str, dataset: Dataset, source: str
     place. Raises UserError `missing_mismatch` where the file fills none, or has indicators that the rows lack.
     """
     theirs, ours = student.inputs[name].encoding, dataset.transforms[source].encoding
-    missing = [each.missing if each is not None else None for each in (theirs, ours)]
-    has_gaps = missing[1] is not None and bool(dataset.uses.get(source))
-    if (has_gaps and missing[0] is None) or ("indicator" in missing and missing[0] != missing[1]):
-        raise UserError(
-            "missing_mismatch",
-            f"the model was trained with `missing` {_quoted(missing[0])} and `{source}` of the dataset has "
-            f"{_quoted(missing[1])}, so that its file answers otherwise: name a dataset without missing numbers, or "
-            "with `missing` as the model has it",
-        )
+    has_gaps = ours is not None and ours.missing is not None and bool(dataset.uses.get(source))
+    problem = missing_misfit(theirs, ours, source, has_gaps=has_gaps)
+    if problem is not None:
+        raise UserError(problem.code, problem.detail)
     return theirs if has_gaps and theirs is not None and ours is not None and theirs.fill != ours.fill else None
-
-
-def _quoted(missing: str | None) -> str:
-    return f'"{missing}"' if missing is not None else "null"
 
 
 def _sources(student: RawStudent, facts: ModelFacts, dataset: Dataset) -> dict[str, str]:
     layout = dataset.layout
     if tokens_of(facts) is not None:
         return dict(zip(student.inputs, _texts_read(facts, dataset), strict=True))
-    names, problem = inputs_read(facts, layout.shapes)
-    if problem is not None:
-        raise UserError(problem.code, problem.detail)
+    names, _ = inputs_read(facts, layout.shapes)
     single = len(student.inputs) == 1
     read = layout.only(names if not single else names[:1] or tuple(layout.shapes))
     return dict(zip(student.inputs, read.shapes, strict=True))
@@ -254,22 +248,3 @@ def _feeds(student: RawStudent, dataset: Dataset, sources: Mapping[str, str]) ->
     names = tuple(sources.values())
     layout = InputLayout({name: dataset.layout.shapes[source] for name, source in sources.items()})
     return feeds_of(student, dataset.layout.rows(dataset.raw, names), layout)
-
-
-def _check_rows(student: RawStudent, name: str, dataset: Dataset, source: str, shape: tuple[int, ...]) -> None:
-    expected = student.row_shape(name)
-    theirs, ours = student.inputs[name].encoding, dataset.transforms[source].encoding
-    if theirs is not None and theirs.categories is not None:
-        same = ours is not None and (ours.categories, ours.encoding) == (theirs.categories, theirs.encoding)
-        if not same:
-            raise UserError(
-                "category_mismatch",
-                f"the model was trained on the categories of {', '.join(theirs.columns)} in another order or number "
-                f"than `{source}` of the dataset has: list the `categories` of the model's `inputs` in its manifest",
-            )
-    if student.inputs[name].tokens is None and prod(shape) != prod(expected):
-        raise UserError(
-            "shape_mismatch",
-            f"rows of `{source}` have the shape {list(shape)}, and the model reads {list(expected)}: name a dataset of "
-            "its kind",
-        )

@@ -12,7 +12,7 @@ from workers.engine.data.formats.common import Array
 from workers.engine.data.tables.text import label_text
 from workers.engine.serving.rows.errors import MOST_PROBLEMS, RowErrors, at, kind_of, together
 from workers.engine.serving.rows.forms import InputForm
-from workers.engine.serving.rows.ids import check_ids, ids_of_lists, words_of_lists
+from workers.engine.serving.rows.ids import check_ids, ids_of_lists, texts_of_lists, words_of_lists
 from workers.engine.serving.rows.nested import numbers_of
 from workers.engine.serving.rows.numbers import as_categories, as_numbers, category_text, check_shape, number
 
@@ -78,6 +78,9 @@ def _texts_or_ids(form: InputForm, tokens: TokenEncoding, columns: Columns, plac
     if tokens.ids or (isinstance(first, np.ndarray) and first.dtype.kind in "biuf"):
         assert isinstance(first, np.ndarray)
         return check_ids(form, tokens, first, lambda index: place(form.columns[0], index))
+    if form.pairs_too:
+        rows = first.tolist() if isinstance(first, np.ndarray) else first
+        return texts_of_lists(form, rows, lambda index: place(form.columns[0], index))
     found = together(form.columns, lambda column: _text_column(column, columns[column], place))
     rows = np.empty((len(found[0]), len(found)), object)
     for i, texts in enumerate(found):

@@ -12,9 +12,9 @@ from app.contracts.wire.predictions import MOST_ROWS
 from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.streams import compression_of_bytes
 from workers.engine.serving.rows.columns import inputs_of, needed
-from workers.engine.serving.rows.errors import MOST_PROBLEMS, Place, RowErrors, at, kind_of, pointer, together, within
+from workers.engine.serving.rows.errors import MOST_PROBLEMS, Place, RowErrors, at, pointer, together, within
 from workers.engine.serving.rows.forms import InputForm
-from workers.engine.serving.rows.ids import check_ids, ids_of_lists, words_of_lists
+from workers.engine.serving.rows.ids import check_ids, ids_of_lists, texts_of_lists, words_of_lists
 from workers.engine.serving.rows.nested import numbers_of, texts_of
 from workers.engine.serving.rows.numbers import as_categories, as_numbers, check_shape
 
@@ -151,20 +151,7 @@ def texts_or_ids(form: InputForm, values: list[Any], place: Place) -> Array:
         return words_of_lists(form, values, place)
     if all(isinstance(value, list) and all(type(each) is int for each in value) for value in values):
         return check_ids(form, form.tokens, _whole(form, values, place), place)
-    return np.array([_texts(form, i, value, place) for i, value in enumerate(values)], dtype=object)
-
-
-def _texts(form: InputForm, i: int, value: Any, place: Place) -> list[str]:
-    """The text of row `i`, or both."""
-    size = len(form.columns)
-    row = value if isinstance(value, list) else [value]
-    wrong = next((j for j, each in enumerate(row) if not isinstance(each, str)), None)
-    if wrong is None and len(row) == size:
-        return row
-    found = kind_of(row[wrong]) if wrong is not None else f"a list of {len(row)}" if isinstance(value, list) else "text"
-    where = (i, wrong) if wrong is not None and isinstance(value, list) else (i,)
-    detail = f"expected {form.described} for `{form.name}`, found {found}: send text" + " twice" * (size - 1)
-    raise at(place(where), "wrong_type", detail)
+    return texts_of_lists(form, values, place)
 
 
 def _whole(form: InputForm, values: list[list[int]], place: Place) -> Array:

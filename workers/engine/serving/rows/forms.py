@@ -26,8 +26,9 @@ class InputForm:
     read from, in order. `categories`: whether its values are categories, not numbers. `fills`: whether missing numbers
     are filled. `spellings`: of each column of categories, texts whose meaning no rule tells. `image`, `audio`: how
     image or sound files become such rows, where the model was trained on them. `tokens`: how texts become such rows,
-    where it was trained on texts: `columns` are then those of the texts. `texts_alone`: whether the ids
-    that a client has are those of another tokenizer.
+    where it was trained on texts: `columns` are then those of the texts. `pairs_too`: whether a row may be one text or
+    a pair, of an upload, whose files do not say which it was trained on. `texts_alone`: whether the ids that a client
+    has are those of another tokenizer.
     """
 
     name: str
@@ -40,6 +41,7 @@ class InputForm:
     image: ImageForm | None = None
     audio: AudioForm | None = None
     tokens: TokenEncoding | None = None
+    pairs_too: bool = False
     texts_alone: bool = False
 
     @property
@@ -50,6 +52,8 @@ class InputForm:
             return f"lists of up to {self.shape[0]} ids below {self.tokens.vocabulary}"
         if self.tokens is not None and self.tokens.words:
             return "lists of words"
+        if self.pairs_too:
+            return "texts or pairs of texts"
         if self.tokens is not None:
             return "texts" if len(self.columns) == 1 else "pairs of texts"
         what = "categories as text" if self.categories and self.dtype == "string" else self.dtype
@@ -102,7 +106,8 @@ def _fixed(shape: OpenShape | None) -> tuple[int, ...]:
 
 def _of_network(name: str, form: RawInput, facts: ModelFacts, dataset: DatasetManifest | None) -> InputForm:
     transform = facts.inputs.get(name, InputTransform())
-    encoding = transform.encoding
+    encoding, tokens = transform.encoding, transform.tokens
+    is_upload = dataset is None and name not in facts.raw_inputs
     return InputForm(
         name,
         form.dtype,
@@ -113,7 +118,8 @@ def _of_network(name: str, form: RawInput, facts: ModelFacts, dataset: DatasetMa
         spellings=form.spellings,
         image=form.image,
         audio=form.audio,
-        tokens=transform.tokens,
+        tokens=tokens,
+        pairs_too=is_upload and tokens is not None and not tokens.ids and not tokens.words,
     )
 
 

@@ -1,4 +1,4 @@
-"""Ids of tokens that a client sends instead of texts."""
+"""Texts, words and ids of tokens that a client sends in lists."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -32,6 +32,31 @@ def ids_of_lists(form: InputForm, tokens: TokenEncoding, rows: Sequence[Any], pl
             detail = f"expected a row without padding, whose id is {tokens.padding}, at its end: leave it out"
             raise at(place((i, len(row) - 1)), "out_of_range", detail)
     return found
+
+
+def texts_of_lists(form: InputForm, rows: Sequence[Any], place: Place) -> Array:
+    """Texts, or lists of one or two, as object [n, texts]; a missing text is empty, and None stands behind a text
+    where other rows are pairs. Raises RowErrors.
+    """
+    found = [_texts(form, i, row, place) for i, row in enumerate(rows)]
+    size = max(map(len, found))
+    return np.array([row + [None] * (size - len(row)) for row in found], dtype=object)
+
+
+def _texts(form: InputForm, i: int, value: Any, place: Place) -> list[str | None]:
+    """The text of row `i`, or both."""
+    sizes = (1, 2) if form.pairs_too else (len(form.columns),)
+    row = value if isinstance(value, list) else [value]
+    wrong = next((j for j, each in enumerate(row) if each is not None and not isinstance(each, str)), None)
+    if wrong is None and len(row) in sizes:
+        return [each or "" for each in row]
+    if wrong is not None:
+        found = kind_of(row[wrong])
+    else:
+        found = f"a list of {len(row)}" if isinstance(value, list) else kind_of(value)
+    where = (i, wrong) if wrong is not None and isinstance(value, list) else (i,)
+    way_out = "send text once or twice" if form.pairs_too else "send text" + " twice" * (sizes[0] - 1)
+    raise at(place(where), "wrong_type", f"expected {form.described} for `{form.name}`, found {found}: {way_out}")
 
 
 def words_of_lists(form: InputForm, rows: Sequence[Any] | Array, place: Place) -> Array:

@@ -57,7 +57,8 @@ class RequestTokenizers:
         if encoding.words:
             found = self._of_words(name, [row[0] for row in texts.tolist()], encoding.length)
         else:
-            found = self._tokenizers[name].encode([tuple(row) for row in texts.tolist()], encoding.length)
+            rows_of_texts = [tuple(each for each in row if each is not None) for row in texts.tolist()]
+            found = self._tokenizers[name].encode(rows_of_texts, encoding.length)
         width = width_of(max(map(len, found)), encoding.length)
         rows = np.full((len(found), width), encoding.padding, np.int64)
         for row, ids in zip(rows, found, strict=True):

@@ -362,17 +362,48 @@ def test_shifts_are_refused_where_maps_have_another_size_than_images(harness: En
     assert flipped.student.outputs["map"].spec == MapOutput(kind="map", shape=(8, 8), classes=CLASSES)
 
 
-def test_a_teacher_must_name_the_same_classes_and_have_maps_of_the_same_size(
+def test_the_classes_of_a_teacher_are_brought_to_the_order_of_the_datasets(
+    harness: EngineHarness, trained: TrainingOutcome
+) -> None:
+    """By name: the dataset's class of each of the teacher's classes is [0, 2, 1]."""
+    arrays = shapes(100)
+    arrays["map"] = np.array([0, 2, 1])[arrays["map"]]
+    named = {"map": {"kind": "map", "classes": ["ground", "square", "disc"]}}
+    other = with_shapes(harness.folder / "order", arrays, targets=named)
+    other.models = harness.models
+    spec = {**DISTILL, "training": {**SHORT, "views": {"transforms": [{"kind": "flip"}]}}}
+    found = other.dry_run(spec)
+    assert "classes_matched_by_name" in {each["code"] for each in found.warnings}
+    assert (report_of(other.run(spec, job="order")).teachers[0].tasks["map"]["mean_iou"] or 0.0) > 0.85
+    alike = {**CONVNET, "init": {"teacher": 0}}
+    assert "classes_differ" in problems(other, {**DISTILL, "student": alike}).values(), "a head of another order"
+
+
+def test_a_teacher_must_know_the_classes_and_have_maps_of_the_same_size(
     harness: EngineHarness, trained: TrainingOutcome
 ) -> None:
     arrays = shapes(40)
-    named = {"map": {"kind": "map", "classes": ["ground", "square", "disc"]}}
+    named = {"map": {"kind": "map", "classes": ["ground", "square", "star"]}}
     other = with_shapes(harness.folder / "other", arrays, targets=named)
     other.models = harness.models
     assert problems(other, DISTILL)["/teachers/0"] == "class_names_differ"
+    taught = [{"model": TEACHER, "classes": {"ground": 0, "square": "square", "star": "disc"}}]
+    assert problems(other, {**DISTILL, "teachers": taught}) == {}
     half = with_shapes(harness.folder / "quarter", {**arrays, "map": arrays["map"][:, ::4, ::4]}, targets=sized(4))
     half.models = harness.models
     assert problems(half, DISTILL)["/teachers/0"] == "shape_mismatch"
+
+
+def test_a_network_that_is_a_models_learns_maps_of_another_size(
+    harness: EngineHarness, trained: TrainingOutcome
+) -> None:
+    """And rows without maps: what it answers is said by the tasks."""
+    arrays = shapes(40)
+    half = with_shapes(harness.folder / "again", {**arrays, "map": arrays["map"][:, ::2, ::2]}, targets=sized(8))
+    half.models = harness.models
+    outcome = half.run({"kind": "train", "model": {"model": TEACHER}, "training": {**SHORT, "steps": 2}}, job="again")
+    assert outcome.student.outputs["map"].spec == MapOutput(kind="map", shape=(8, 8), classes=CLASSES)
+    assert problems(harness, {"kind": "train", "target": "empty", "model": {"model": TEACHER}}) == {}
 
 
 def test_too_many_pixels_for_a_worker_are_refused_before_any_work(harness: EngineHarness) -> None:

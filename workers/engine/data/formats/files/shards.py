@@ -73,8 +73,8 @@ def rows_named(counts: Mapping[str, int]) -> Iterator[None]:
 
 
 def concatenated(parts: dict[str, FileColumns]) -> FileColumns:
-    """The columns of files, by their names, one after another. `parts` is emptied as its arrays are copied: a column
-    is in memory twice at most.
+    """The columns of files, by their names, one after another. `parts` is emptied as its arrays are copied: of one
+    column the rows of one file at most are in memory twice.
 
     Raises UserError `files_differ`.
     """
@@ -84,11 +84,11 @@ def concatenated(parts: dict[str, FileColumns]) -> FileColumns:
     counts = {name: file.rows for name, file in zip(names, files, strict=True)}
     places = Places.of(counts)
     first = files[0]
-    written = {name: _written([file.written[name] for file in files]) for name in first.written}
-    arrays = {name: _array(name, names, [file.arrays.pop(name) for file in files]) for name in list(first.arrays)}
+    for name in first.arrays:
+        _check_forms(name, names, [_form(file.arrays[name]) for file in files])
     return FileColumns(
-        arrays,
-        written,
+        {name: _joined([file.arrays.pop(name) for file in files]) for name in list(first.arrays)},
+        {name: _written([file.written.pop(name) for file in files]) for name in list(first.written)},
         {name: _encoded([file.encoded[name] for file in files], places) for name in first.encoded},
         {name: _texts([file.texts[name] for file in files], places) for name in first.texts},
         {name: _lists([file.lists[name] for file in files], places) for name in first.lists},
@@ -113,16 +113,28 @@ def _check_names(names: Sequence[str], files: Sequence[FileColumns]) -> None:
         )
 
 
-def _array(name: str, names: Sequence[str], arrays: list[Array]) -> Array:
-    expected = _form(arrays[0])
-    for file, array in zip(names[1:], arrays[1:], strict=True):
-        if _form(array) != expected:
+def _check_forms(name: str, names: Sequence[str], forms: Sequence[str]) -> None:
+    expected = forms[0]
+    for file, found in zip(names, forms, strict=True):
+        if found != expected:
             raise UserError(
                 "files_differ",
-                f"expected {expected} in `{name}` of every file, as in `{names[0]}`, found {_form(array)} in `{file}`: "
+                f"expected {expected} in `{name}` of every file, as in `{names[0]}`, found {found} in `{file}`: "
                 "write the column in the same way in each",
             )
-    return np.concatenate(arrays)
+
+
+def _joined(parts: list[Array]) -> Array:
+    """The rows of all parts as `np.concatenate` has them. `parts` is emptied: each is freed once it is copied."""
+    kind = np.result_type(*(part.dtype for part in parts))
+    rows = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), kind)
+    first = 0
+    while parts:
+        part = parts.pop(0)
+        rows[first : first + len(part)] = part
+        first += len(part)
+        del part
+    return rows
 
 
 def _form(array: Array) -> str:
@@ -130,15 +142,21 @@ def _form(array: Array) -> str:
     return f"{kind} of shape {list(array.shape[1:])} a row" if array.ndim > 1 else kind
 
 
-def _written(parts: Sequence[Written]) -> Written:
-    """A value that several files have stands among the texts once for each of them."""
+def _written(parts: list[Written]) -> Written:
+    """A value that several files have stands among the texts once for each of them. `parts` is emptied."""
     counts = [int(part.codes.max(initial=-1)) + 1 for part in parts]
-    starts = [0, *accumulate(counts)]
-    codes = [part.codes + np.int32(start) for part, start in zip(parts, starts[:-1], strict=True)]
+    texts_of = [part.texts for part in parts]
     kinds: set[FileType] = {part.kind for part in parts}
+    codes = np.empty((sum(len(part.codes) for part in parts), *parts[0].codes.shape[1:]), np.int32)
+    first = 0
+    for start in accumulate([0, *counts[:-1]]):
+        part = parts.pop(0)
+        np.add(part.codes, np.int32(start), out=codes[first : first + len(part.codes)])
+        first += len(part.codes)
+        del part
     return Written(
-        cache(lambda: [texts for part, n in zip(parts, counts, strict=True) for texts in part.texts()[:n]]),
-        np.concatenate(codes),
+        cache(lambda: [texts for each, n in zip(texts_of, counts, strict=True) for texts in each()[:n]]),
+        codes,
         kinds.pop() if len(kinds) == 1 else "text",
     )
 

@@ -103,8 +103,11 @@ def _reader(name: str) -> Callable[..., Reading]:
 
 
 def _head(architecture: HuggingFace, sentences: SentenceModules) -> dict[str, Tensor]:
-    """The head of an encoder: its module Dense, else the identity. Raises UserError `wrong_shape`."""
+    """The head of an encoder: its module Dense, else the identity. Raises UserError `wrong_shape`, and
+    `unsupported_config` where its tokens have another width than its modules say.
+    """
     width = measured(architecture).features
+    sentences.check_width(width)
     if sentences.dense is None:
         return {_HEAD_WEIGHT: torch.eye(width), _HEAD_BIAS: torch.zeros(width)}
     weight, bias = sentences.dense

@@ -4,7 +4,7 @@ import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,7 +21,9 @@ MAX_MEMBERS = 200
 MAX_RATIO = 1100
 """Largest compression of deflate, with a margin."""
 MAX_JSON_BYTES = 4 << 20
-_MODULES = "modules.json"
+MODULES = "modules.json"
+_CONFIG = "config.json"
+_OWNERS = "sentence_transformers."
 _PICKLES = (".bin", ".pt", ".pth", ".msgpack", ".h5")
 
 
@@ -34,29 +36,70 @@ class Folder:
     """The files beside `config.json`, by their bare names."""
     place: str = ""
     """Its path in the zip."""
+    whole: "Folder | None" = None
+    """The folder with `modules.json`, where a folder in it has the transformer."""
 
     @classmethod
     def of(cls, archive: zipfile.ZipFile, size: int) -> "Folder":
+        """The folder of the outermost `config.json`, or that of the transformer that `modules.json` beside or above it
+        names.
+        """
         entries = [entry for entry in archive.infolist() if not entry.is_dir()]
         claimed = sum(entry.file_size for entry in entries)
         if len(entries) > MAX_MEMBERS or claimed > min(MAX_BYTES, size * MAX_RATIO):
             raise unreadable(f"{len(entries)} files of {claimed} bytes, {MAX_MEMBERS} and {MAX_BYTES} at most")
         if any(entry.flag_bits & 1 for entry in entries):
             raise unreadable("the zip archive is encrypted")
-        configs = [entry for entry in entries if entry.filename.rpartition("/")[2] == "config.json"]
-        outer = min(configs, key=lambda each: each.filename.count("/"), default=None)
-        place = outer.filename.rpartition("/")[0] if outer is not None else ""
-        found = cls._at(archive, entries, place)
-        if outer is None or (len(configs) > 1 and not found.has_modules(configs)):
-            raise unreadable(f"the zip has {len(configs)} files `config.json`, expected one")
+        configs = [entry for entry in entries if entry.filename.rpartition("/")[2] == _CONFIG]
+        if not configs:
+            raise unreadable(f"the zip has no `{_CONFIG}`: zip the folder that `save_pretrained` writes")
+        whole = cls._at(archive, entries, _outermost(entries))
+        found = whole._transformer()
+        if len(configs) > 1 and not whole.has_modules(configs):
+            raise unreadable(
+                f"the zip has {len(configs)} files `{_CONFIG}`, expected one, or those of the modules that "
+                f"`{MODULES}` beside them names: zip the folder of one model, as `save_pretrained` writes it"
+            )
+        if _CONFIG not in found.members:
+            raise unreadable(
+                f"`{MODULES}` says that the transformer is in `{found.place[:100]}`, where no `{_CONFIG}` is: save the "
+                "model again by sentence-transformers"
+            )
         return found
 
     def has_modules(self, configs: Sequence[zipfile.ZipInfo]) -> bool:
-        """Whether all other configurations than its own may be those of modules of sentence-transformers in it."""
+        """Whether all these configurations may be those of modules of sentence-transformers in it."""
         prefix = f"{self.place}/" if self.place else ""
-        inner = [each.filename.removeprefix(prefix) for each in configs if each.filename.startswith(prefix)]
-        own = [each for each in inner if "/" not in each]
-        return _MODULES in self.members and len(own) == 1 and len(inner) == len(configs)
+        return MODULES in self.members and all(each.filename.startswith(prefix) for each in configs)
+
+    def modules(self) -> dict[str, str]:
+        """Kind of module of sentence-transformers -> its folder in this one, "" for this one, in their order; empty
+        where `modules.json` is not there.
+        """
+        content = self.content(MODULES, MAX_JSON_BYTES)
+        if content is None:
+            return {}
+        try:
+            found = json.loads(content.decode())
+        except (ValueError, RecursionError):
+            raise unreadable(f"`{MODULES}` is no JSON") from None
+        if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+            raise unreadable(f"`{MODULES}` is no list of modules")
+        kinds = [str(each.get("type")) for each in found]
+        names = [kind.rpartition(".")[2] if kind.startswith(_OWNERS) else kind for kind in kinds]
+        places = [str(each.get("path", "")) for each in found]
+        if len(set(names)) < len(names) or any("/" in place or place.startswith(".") for place in places):
+            raise UserError(
+                "unsupported_config",
+                f"{MODULES}: it has {listed(names)} in the folders {listed(places)}, expected each kind once, in a "
+                "folder beside it: export the model to ONNX with an output of its vectors",
+            )
+        return dict(zip(names, places, strict=True))
+
+    def _transformer(self) -> "Folder":
+        """The folder of the module Transformer in it, or itself where that has none of its own."""
+        place = self.modules().get("Transformer", "")
+        return replace(self.inner(place), whole=self) if place else self
 
     @classmethod
     def _at(cls, archive: zipfile.ZipFile, entries: Sequence[zipfile.ZipInfo], place: str) -> "Folder":
@@ -123,6 +166,12 @@ class Folder:
             return {key: value.clone() for key, value in load_file(copy).items()}
         except SafetensorError as error:
             raise unreadable(f"`{name}` is no sound safetensors file: {error}") from None
+
+
+def _outermost(entries: Sequence[zipfile.ZipInfo]) -> str:
+    """The path of the outermost folder that says what it is."""
+    named = [each.filename for each in entries if each.filename.rpartition("/")[2] in (_CONFIG, MODULES)]
+    return min(named, key=lambda each: each.count("/")).rpartition("/")[0]
 
 
 @contextmanager

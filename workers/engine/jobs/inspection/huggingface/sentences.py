@@ -1,7 +1,8 @@
 """Encoders: what makes one vector of a text or an image, as the modules of sentence-transformers or the manifest say.
 
     modules.json               the modules in their order: Transformer, Pooling, Dense and Normalize where needed
-    1_Pooling/config.json      `pooling_mode_mean_tokens` or `pooling_mode_cls_token`
+    0_Transformer              the transformer, in older folders; else it is beside modules.json
+    1_Pooling/config.json      `pooling_mode_mean_tokens` or `pooling_mode_cls_token`, and the width of tokens
     2_Dense                    a linear layer, with its weights in model.safetensors
     sentence_bert_config.json  `max_seq_length` and `do_lower_case`
     config_sentence_transformers.json  `default_prompt_name`, a text that is put before each
@@ -9,7 +10,6 @@
 What these say and is not computed here is refused: it would change every vector.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,27 +22,28 @@ from app.contracts.resources.manifests import ModelManifest, VectorOutput
 from app.contracts.specs.families.embeddings import Embedding
 from app.contracts.specs.families.layer_pairs import LayerPooling
 from workers.engine.data.texts.tokenizer import TextTokenizer
-from workers.engine.jobs.inspection.huggingface.folder import MAX_JSON_BYTES, Folder, unreadable
+from workers.engine.jobs.inspection.huggingface.folder import MODULES, Folder, unreadable
 
-_MODULES: Final = "modules.json"
 _MODES: Final[Mapping[str, LayerPooling]] = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "first"}
 _MODE: Final = "pooling_mode"
 _BY_NAME: Final[Mapping[str, LayerPooling]] = {"mean": "mean", "cls": "first"}
+_WIDTHS: Final = ("word_embedding_dimension", "embedding_dimension")
+"""Keys under which the module Pooling says the width of a token."""
 _ORDER: Final = ("Transformer", "Pooling", "Dense", "Normalize")
 BASE: Final = "save the base model, by `AutoModel.from_pretrained(folder).save_pretrained(base)`"
 """The way out for a folder that has the encoder that is wanted under a head."""
-_OWNERS: Final = ("sentence_transformers.",)
 
 
 @dataclass(frozen=True)
 class SentenceModules:
     """How an encoder makes one vector a row. `dense`: (weight [size, width], bias [size] or None) of its linear layer.
-    `settings`: `sentence_bert_config.json`.
+    `settings`: `sentence_bert_config.json`. `widths`: of a token, as the module Pooling says it.
     """
 
     embedding: Embedding
     dense: tuple[Tensor, Tensor | None] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    widths: Mapping[str, Any] = field(default_factory=dict)
 
     def length(self, most: int) -> int:
         """Most tokens of a row, of a network and tokenizer that take `most`. Raises UserError `unsupported_config`."""
@@ -54,6 +55,16 @@ class SentenceModules:
                 "sentence_bert_config.json", f"`max_seq_length` is {str(found)[:40]}, expected 3 or more"
             )
         return min(most, found)
+
+    def check_width(self, width: int) -> None:
+        """Check that tokens have as many numbers as the pooling expects. Raises UserError `unsupported_config`."""
+        for key, found in self.widths.items():
+            if found != width:
+                raise _unsupported(
+                    "the module Pooling",
+                    f"`{key}` is {str(found)[:40]}, and the network's tokens have {width} numbers: save the model "
+                    "again by sentence-transformers, so that its modules go together",
+                )
 
     def check_letters(self, tokenizer: TextTokenizer) -> None:
         """Check that texts become lower-case where they are to. Raises UserError `unsupported_config`."""
@@ -74,7 +85,8 @@ def encoder_of(
     (output,) = manifest.outputs.values()
     found = config.get("architectures")
     names = [str(each) for each in found] if isinstance(found, list) else []
-    says_so = _MODULES in folder.members or manifest.embedding is not None
+    whole = folder.whole or folder
+    says_so = MODULES in whole.members or manifest.embedding is not None
     if not (names[0].endswith("Model") if len(names) == 1 else not names and says_so):
         if manifest.embedding is not None:
             detail = f"`embedding` is for encoders, found {listed(names)}: leave it out, or {BASE}"
@@ -86,47 +98,35 @@ def encoder_of(
             f"the folder has an encoder without a classifier, and the manifest an output of kind {output.kind}: "
             "declare one of kind `vector`, or upload a model for classification",
         )
-    modules = _modules(folder)
-    if modules is None:
+    modules = _modules(whole)
+    if not modules:
         if manifest.embedding is None:
             raise _unsupported(
                 "the folder",
-                f"an encoder has no `{_MODULES}` that says how tokens become one vector: say it in the manifest, such "
+                f"an encoder has no `{MODULES}` that says how tokens become one vector: say it in the manifest, such "
                 'as `"embedding": {"pooling": "mean"}`',
             )
         return SentenceModules(manifest.embedding)
-    read = _read(folder, modules, scratch)
+    read = _read(whole, modules, folder.document("sentence_bert_config.json"), scratch)
     if manifest.embedding not in (None, read.embedding):
         said = read.embedding.model_dump(mode="json")
         raise _unsupported("the manifest", f"`embedding` differs from the folder's modules, {said}: leave it out")
     return read
 
 
-def _modules(folder: Folder) -> dict[str, str] | None:
-    """Kind of module -> its folder, in their order; None where the folder has none."""
-    content = folder.content(_MODULES, MAX_JSON_BYTES)
-    if content is None:
-        return None
-    try:
-        found = json.loads(content.decode())
-    except (ValueError, RecursionError):
-        raise unreadable(f"`{_MODULES}` is no JSON") from None
-    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
-        raise unreadable(f"`{_MODULES}` is no list of modules")
-    kinds = [str(each.get("type")) for each in found]
-    names = [kind.rpartition(".")[2] if kind.startswith(_OWNERS) else kind for kind in kinds]
+def _modules(folder: Folder) -> Mapping[str, str]:
+    """Kind of module -> its folder, in their order; empty where the folder has none."""
+    modules = folder.modules()
+    names = list(modules)
     expected = [kind for kind in _ORDER if kind in names or kind in _ORDER[:2]]
-    if names != expected:
+    if modules and names != expected:
         raise _unsupported(
-            _MODULES, f"it has {listed(names)}, expected {', '.join(_ORDER)} in this order, the last two where needed"
+            MODULES, f"it has {listed(names)}, expected {', '.join(_ORDER)} in this order, the last two where needed"
         )
-    places = {name: str(each.get("path", "")) for name, each in zip(names, found, strict=True)}
-    if places["Transformer"] or any("/" in place or place.startswith(".") for place in places.values()):
-        raise _unsupported(_MODULES, "its transformer is not beside it, or a module is in no folder of its own")
-    return places
+    return modules
 
 
-def _read(folder: Folder, modules: Mapping[str, str], scratch: Path) -> SentenceModules:
+def _read(folder: Folder, modules: Mapping[str, str], settings: Mapping[str, Any], scratch: Path) -> SentenceModules:
     prompt = folder.document("config_sentence_transformers.json").get("default_prompt_name")
     if prompt is not None:
         detail = f"texts have the prompt `{str(prompt)[:40]}` before them, which is not put there"
@@ -134,9 +134,9 @@ def _read(folder: Folder, modules: Mapping[str, str], scratch: Path) -> Sentence
     dense = None
     if "Dense" in modules:
         dense = _dense(folder.inner(modules["Dense"]), scratch)
-    pooling = _pooling(folder.inner(modules["Pooling"]).document("config.json"))
-    embedding = Embedding(pooling=pooling, normalize="Normalize" in modules)
-    return SentenceModules(embedding, dense, folder.document("sentence_bert_config.json"))
+    config = folder.inner(modules["Pooling"]).document("config.json")
+    embedding = Embedding(pooling=_pooling(config), normalize="Normalize" in modules)
+    return SentenceModules(embedding, dense, settings, {key: config[key] for key in _WIDTHS if key in config})
 
 
 def _pooling(config: Mapping[str, Any]) -> LayerPooling:

@@ -7,7 +7,12 @@ from app.contracts.base import tuples
 from app.contracts.problems import UserError, listed
 from app.contracts.resources.inputs.texts import MOST_TOKENS, encoding_of_ids
 from app.contracts.resources.manifests import ModelInputSpec, ModelManifest, TokenClassOutput, VectorOutput
-from app.contracts.specs.families.huggingface_configs import positions_key, positions_offset
+from app.contracts.specs.families.huggingface_configs import (
+    classifies_by_first,
+    is_alike_padded_before,
+    positions_key,
+    positions_offset,
+)
 from workers.engine.data.texts.tokenizer import FILE_NAME, MOST_BYTES, TextTokenizer
 from workers.engine.jobs.inspection.huggingface.configurations import Reading, check_known, network_of
 from workers.engine.jobs.inspection.huggingface.folder import Folder
@@ -75,7 +80,12 @@ def read_texts(
     embedding = sentences.embedding if sentences is not None else None
     architecture = network_of(name, given, (length,), outputs, tagging=tagging, embedding=embedding)
     spec = ModelInputSpec(tokens=settings.tokenizer.encoding(length, given["pad_token_id"], given.get("sep_token_id")))
-    return Reading(architecture, {_input(manifest): spec}, settings.notes(), settings.tokenizer.content)
+    if embedding is not None:
+        reads_first = embedding.pooling == "first"
+    else:
+        reads_first = not tagging and classifies_by_first(name, given)
+    notes = settings.notes(is_alike_padded_before=is_alike_padded_before(name, reads_first=reads_first))
+    return Reading(architecture, {_input(manifest): spec}, notes, settings.tokenizer.content)
 
 
 def _has_tokenizer(folder: Folder) -> bool:

@@ -134,15 +134,27 @@ class TokenSettings:
             )
         return length
 
-    def notes(self) -> tuple[dict[str, str], ...]:
-        """Warnings of what is done otherwise here."""
-        if self.document.get("truncation_side") != "left":
-            return ()
-        message = (
-            f"{_CONFIG} cuts the beginning of long texts (`truncation_side`: left), and here they lose their end: "
-            "answers to long texts differ"
-        )
-        return ({"code": "texts_lose_their_end", "message": message},)
+    def notes(self, *, is_alike_padded_before: bool) -> tuple[dict[str, str], ...]:
+        """Warnings of what is done otherwise here. `is_alike_padded_before`: whether the network answers alike with the
+        padding before the tokens.
+        """
+        cut = self.document.get("truncation_side", self.tokenizer.truncation_side)
+        filled = self.document.get("padding_side", self.tokenizer.padding_side)
+        found = []
+        if cut == "left":
+            message = (
+                "the tokenizer cuts the beginning of long texts (`truncation_side`: left), and here they lose their "
+                "end: answers to long texts differ"
+            )
+            found.append({"code": "texts_lose_their_end", "message": message})
+        if filled == "left" and not is_alike_padded_before:
+            message = (
+                "the tokenizer puts padding before a text (`padding_side`: left), and here it is behind: this network "
+                "counts places from the start of a row or reads the first one, so that its answers in batches of "
+                "transformers differ with the padding; those here are those of a text alone"
+            )
+            found.append({"code": "texts_padded_behind", "message": message})
+        return tuple(found)
 
 
 def _types(encoding: Encoding, separator: int) -> list[int]:
