@@ -33,9 +33,9 @@ class ImageForm(Contract):
     crop: Annotated[float, Field(ge=0.5, le=1)] | None = Field(
         default=None,
         exclude_if=left_out,
-        description="For `fit` `crop`, the share of the scaled image's shorter side that is kept, as libraries have it "
-        "(`crop_pct` of timm, `crop_size` / `shortest_edge` of transformers): the shorter side is scaled to "
-        "floor(size / crop) pixels and the longer one to whole pixels, then the centre is cut out in whole pixels. "
+        description="The share of the scaled image that is kept, as libraries have it (`crop_pct` of timm, `crop_size` "
+        "/ `size` of transformers): its shorter side is scaled to floor(size / crop) pixels and the longer one to "
+        "whole pixels, or with `stretch` both sides to floor(size / crop), then the centre is cut out in whole pixels. "
         "Left out, the centre is cut out of the image as it is, and scaled once.",
     )
 
@@ -49,8 +49,8 @@ class ImageForm(Contract):
 
     @model_validator(mode="after")
     def _crop_is_for_crops(self) -> Self:
-        if self.crop is not None and self.fit != "crop":
-            raise ValueError(f'`crop` is for `"fit": "crop"`, and `fit` is "{self.fit}": leave one of them out')
+        if self.crop is not None and self.fit == "pad":
+            raise ValueError('`crop` keeps a part of an image, and `"fit": "pad"` all of it: leave one of them out')
         return self
 
     @property

@@ -33,12 +33,11 @@ def upright(path: Path) -> Image.Image:
 
 
 def cut_out(image: Image.Image, width: int, height: int) -> Image.Image:
-    """The centre: scaled after it is cut out or, with a share `crop`, before."""
-    share = FORM.get("crop")
-    if share is None:
-        return ImageOps.fit(image, (width, height), FILTER)
-    wide, high = floor(width / share), floor(height / share)
-    if image.width * high <= image.height * wide:
+    """The centre of the scaled image, of which the share `crop` is kept."""
+    wide, high = floor(width / FORM["crop"]), floor(height / FORM["crop"])
+    if FORM["fit"] == "stretch":
+        size = wide, high
+    elif image.width * high <= image.height * wide:
         size = wide, max(high, int(wide * image.height / image.width))
     else:
         size = max(wide, int(high * image.width / image.height)), high
@@ -49,10 +48,12 @@ def cut_out(image: Image.Image, width: int, height: int) -> Image.Image:
 def pixels(path: Path) -> NDArray[np.uint8]:
     """[height, width, channels] in 8 bits."""
     image, (height, width) = upright(path), FORM["size"]
-    if FORM["fit"] == "stretch":
+    if "crop" in FORM:
+        image = cut_out(image, width, height)
+    elif FORM["fit"] == "stretch":
         image = image.resize((width, height), FILTER)
     elif FORM["fit"] == "crop":
-        image = cut_out(image, width, height)
+        image = ImageOps.fit(image, (width, height), FILTER)
     else:
         scale = min(width / image.width, height / image.height)
         size = max(1, round(image.width * scale)), max(1, round(image.height * scale))

@@ -48,6 +48,7 @@ FITS: list[dict[str, Any]] = [
     {"fit": "stretch"},
     {"fit": "pad"},
     {"fit": "crop", "filter": "bicubic", "crop": 0.875},
+    {"fit": "stretch", "crop": 0.8},
     {"fit": "pad", "filter": "bicubic"},
 ]
 

@@ -36,6 +36,10 @@ def by_processor(name: str, kind: str, file: bytes, settings: Mapping[str, Any])
 
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "ViT": ({"size": {"height": 32, "width": 48}, "resample": 2}, {"size": (32, 48), "fit": "stretch"}),
+    "DeiT": (
+        {"size": {"height": 36, "width": 36}, "crop_size": {"height": 32, "width": 32}, "resample": 3},
+        {"size": (32, 32), "filter": "bicubic", "fit": "stretch", "crop": 32 / 36},
+    ),
     "CLIP": (
         {"size": {"shortest_edge": 36}, "crop_size": {"height": 32, "width": 32}, "resample": 3},
         {"size": (32, 32), "filter": "bicubic", "crop": 32 / 36},
@@ -87,7 +91,7 @@ def test_pixels_are_those_of_timm_but_for_a_shift_by_one(size: tuple[int, int], 
 
 
 def test_a_share_belongs_to_a_crop_and_narrow_images_are_refused() -> None:
-    with pytest.raises(ValueError, match='`crop` is for `"fit": "crop"`, and `fit` is "pad"'):
+    with pytest.raises(ValueError, match="`crop` keeps a part of an image"):
         pixels_of(photo(8, 8), size=(4, 4), fit="pad", crop=0.9)
     line = encoded(np.zeros((2, 600, 3), np.uint8))
     assert pixels_of(line, size=(256, 256), crop=1.0).shape == (256, 256, 3)

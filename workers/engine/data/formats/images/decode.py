@@ -108,24 +108,24 @@ def fitted(
     """
     height, width = spec.size
     sampling = _FILTERS[spec.filter] if sampling is None else sampling
+    covering = scaled_size(image.size, spec)
+    if covering is not None:
+        left, top = ((side - kept) // 2 for side, kept in zip(covering, (width, height), strict=True))
+        return image.resize(covering, sampling).crop((left, top, left + width, top + height))
     match spec.fit:
         case "stretch":
             return image.resize((width, height), sampling)
         case "pad":
             return _padded(image, width, height, sampling, border)
         case "crop":
-            covering = scaled_size(image.size, spec)
-            if covering is None:
-                return ImageOps.fit(image, (width, height), sampling)
-            left, top = ((side - kept) // 2 for side, kept in zip(covering, (width, height), strict=True))
-            return image.resize(covering, sampling).crop((left, top, left + width, top + height))
+            return ImageOps.fit(image, (width, height), sampling)
         case _:
             assert_never(spec.fit)
 
 
 def scaled_size(size: tuple[int, int], spec: ImageForm) -> tuple[int, int] | None:
-    """(width, height) to which an image of `size` is scaled before its centre is cut out: one side as the form has it,
-    the other at least so long, rounded down. None where an image is scaled after it is cut.
+    """(width, height) to which an image of `size` is scaled before its centre is cut out: both sides as the form has
+    them, or one, and the other at least so long, rounded down. None where an image is scaled after it is cut.
 
     This rounding, and that of the centre's place, are those of transformers' image processors. torchvision and timm
     round the place to the nearest even number: one pixel more where an image is longer by 3, 7, 11, … pixels.
@@ -133,6 +133,8 @@ def scaled_size(size: tuple[int, int], spec: ImageForm) -> tuple[int, int] | Non
     if spec.scaled is None:
         return None
     (width, height), (high, wide) = size, spec.scaled
+    if spec.fit == "stretch":
+        return wide, high
     if width * high <= height * wide:
         return wide, max(high, int(wide * height / width))
     return max(wide, int(high * width / height)), high
