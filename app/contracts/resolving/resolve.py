@@ -4,7 +4,7 @@ Pure. The API calls it when a job is submitted, with what is known then; the wor
 job is claimed, when every input is known.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
@@ -24,10 +24,11 @@ from app.contracts.resolving.distillation.classes import (
 )
 from app.contracts.resolving.distillation.embeddings import check_embedding
 from app.contracts.resolving.distillation.features import check_layers
+from app.contracts.resolving.distillation.forms import check_forms, reading_files
 from app.contracts.resolving.distillation.methods import check_store
 from app.contracts.resolving.distillation.mutual import check_mutual, fitted_peers
 from app.contracts.resolving.distillation.phases import check_annealing, check_stopping
-from app.contracts.resolving.distillation.searches import check_search, folds_of
+from app.contracts.resolving.distillation.searches import check_search
 from app.contracts.resolving.distillation.teachers import (
     check_teacher,
     check_unknown,
@@ -53,6 +54,7 @@ from app.contracts.resolving.students.texts import check_formats, encoding_of
 from app.contracts.resolving.students.tuning import check_tuning
 from app.contracts.resolving.students.views import check_views_of_tokens
 from app.contracts.resolving.supervision import check_selection, supervised_tasks, supervised_training
+from app.contracts.resolving.validation import with_validation
 from app.contracts.resources.facts import DatasetFacts, ModelFacts, OutputFacts
 from app.contracts.specs.architectures import Architecture, LibraryFamily, Student
 from app.contracts.specs.distillation import DistillationSpec
@@ -68,7 +70,6 @@ from app.contracts.specs.jobs import (
     TeacherRef,
     TrainJob,
 )
-from app.contracts.specs.training import PlateauSchedule, TrainingSpec
 
 Models = Mapping[str, ModelFacts | None]
 
@@ -127,7 +128,7 @@ def _resolve_training(
         update={
             "dataset": None,
             "datasets": refs,
-            "training": _training(spec, dataset, findings),
+            "training": with_validation(spec, dataset, findings),
         }
     )
     if isinstance(spec, MultitaskJob):
@@ -142,11 +143,13 @@ def _resolve_training(
         check_tuning(spec, findings)
         check_formats(spec, findings)
         check_embedding(spec, dataset, models, findings)
-        spec = _with_recipe(spec, dataset, models, threads, findings)
+        own = reading_files(spec, datasets, models)
+        spec = _with_recipe(spec, dataset, models, own, threads, findings)
     if isinstance(spec, MultitaskJob):
         check_balancing(spec, findings)
     _check_distillations(spec, findings)
     check_mixture(spec, datasets, findings)
+    check_forms(spec, dataset, datasets, models, findings)
     check_views(spec, dataset, models, findings)
     check_views_of_tokens(spec, dataset, models, findings)
     check_search(spec, dataset, findings)
@@ -205,9 +208,9 @@ def _preflight(spec: PreflightJob, found: Resolution) -> Resolution:
 
 
 def _with_recipe(
-    spec: AnyTrainingJob, dataset: DatasetFacts, models: Models, threads: int, findings: Findings
+    spec: AnyTrainingJob, dataset: DatasetFacts, models: Models, own: Sequence[str], threads: int, findings: Findings
 ) -> AnyTrainingJob:
-    """The job with its training settings chosen, once its network is known."""
+    """The job with its training settings chosen, once its network is known. `own`: the teachers that read files."""
     network = spec.network
     if isinstance(network, StandIn) or not network.is_described or findings.problems:
         return spec
@@ -215,37 +218,9 @@ def _with_recipe(
         network = network.model_copy(update={"sharing": "hard"})  # as far as it is known before its trunks are
     teachers = [facts_of_teacher(ref, dataset, models) for _, ref in spec.teacher_refs()]
     known = [facts for facts in teachers if isinstance(facts, ModelFacts)]
-    training = with_settings(spec, network, known, dataset, threads, findings)
+    training = with_settings(spec, network, known, dataset, own, threads, findings)
     warn_of_sizes(spec, network, training, dataset, models, findings)
     return spec.model_copy(update={"training": training})
-
-
-def _training(spec: AnyTrainingJob, dataset: DatasetFacts | None, findings: Findings) -> TrainingSpec:
-    training = spec.training
-    update: dict[str, object] = {}
-    if dataset is not None and not dataset.splits.get("validation"):
-        if training.early_stopping is not None:
-            findings.problem(
-                "/training/early_stopping",
-                "validation_needed",
-                "early stopping looks at the validation split, and the dataset has none: leave it out, or give one",
-            )
-        if isinstance(training.schedule, PlateauSchedule):
-            findings.problem(
-                "/training/schedule",
-                "validation_needed",
-                "`plateau` follows the score on the validation split, and the dataset has none: give one, or use "
-                "another schedule",
-            )
-        if training.select_by != "last":
-            by_folds = training.select_by == "loss" and folds_of(spec) is not None
-            if training.selection_metric is None and not by_folds:  # the others are those of the folds of a search
-                update["select_by"] = "last"
-            findings.warn(
-                "no_validation",
-                "without a validation split the last epoch's weights are exported: give the dataset one",
-            )
-    return training.model_copy(update=update)
 
 
 def _train(spec: TrainJob, dataset: DatasetFacts, models: Models, findings: Findings) -> TrainJob:

@@ -28,6 +28,7 @@ from app.contracts.base import (
 )
 from app.contracts.resources.inputs.arrays import ArrayInput, Columns
 from app.contracts.resources.inputs.audio import AudioInput
+from app.contracts.resources.inputs.forms import FileForm
 from app.contracts.resources.inputs.images import ImageInput
 from app.contracts.resources.inputs.maps import MapTarget, check_map
 from app.contracts.resources.inputs.tagging import TokenClassTarget, labelled_input
@@ -101,6 +102,21 @@ class InputTransform(Contract):
         description="For a model of texts: its tokenizer, and how rows of tokens are made by it; nothing else is done "
         "to them. The service fills it in from the files of the model.",
     )
+    form: FileForm | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="For a model of images or sounds: how it makes its rows of the files of a dataset by itself, "
+        "whatever the dataset makes of them; as `size` and the other fields of an input of images, or as `seconds` and "
+        "those of one of sounds. `scale`, `mean` and `std` are of these rows. A dataset of arrays, and augmented rows, "
+        "are read by `resize`, or refused where that is left out.",
+    )
+
+    @model_validator(mode="after")
+    def _form_is_of_files(self) -> Self:
+        others = [name for name in ("tokens", "columns", "encoding") if getattr(self, name) is not None]
+        if self.form is not None and others:
+            raise ValueError(f"`form` is of files of images or sounds, which have no `{others[0]}`: leave one out")
+        return self
 
 
 class ModelInputSpec(InputTransform):
@@ -118,6 +134,12 @@ class ModelInputSpec(InputTransform):
         description="Fills this input of an ONNX graph with one number, such as a sampling rate or a state of zeros, "
         "in place of an input of the dataset. Open dimensions have the size of the batch.",
     )
+
+    @model_validator(mode="after")
+    def _form_is_of_rows(self) -> Self:
+        if self.form is not None and self.constant is not None:
+            raise ValueError("`form` makes rows of files, and `constant` fills an input without any: leave one out")
+        return self
 
     @property
     def transform(self) -> InputTransform:

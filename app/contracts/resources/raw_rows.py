@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from math import prod
-from typing import Literal
+from typing import Literal, assert_never
 
 from pydantic import Field
 
@@ -92,7 +92,7 @@ class RawFile(Answer):
 
 def form_of(transform: InputTransform, shape: tuple[int, ...]) -> RawInput:
     """What a person sends to a model of which no dataset is known: float32 rows of the model's shape, float64 where
-    they are far from zero; categories as text.
+    they are far from zero; categories as text; pixels and features of files as the model's own form makes them.
     """
     encoding, last = transform.encoding, transform.layout == "channels_last"
     if encoding is not None and encoding.categories is not None:
@@ -103,7 +103,21 @@ def form_of(transform: InputTransform, shape: tuple[int, ...]) -> RawInput:
     if transform.tokens is not None:
         tokens = transform.tokens
         return RawInput(dtype="int64", shape=shape, arranged=shape, rows="float32", tokens=tokens)
+    if transform.form is not None:
+        return _of_files(transform.form)
     wide = "float64" if is_large_offset(transform.mean, transform.std) else "float32"
     return RawInput.model_validate(
         {"dtype": wide, "shape": shape, "arranged": shape, "channels_last": last, "rows": wide}
     )
+
+
+def _of_files(form: ImageForm | AudioForm) -> RawInput:
+    match form:
+        case ImageForm():
+            return RawInput(
+                dtype="uint8", shape=form.pixels, arranged=form.pixels, channels_last=True, image=form, rows="float32"
+            )
+        case AudioForm():
+            return RawInput(dtype="float32", shape=form.row, arranged=form.row, audio=form, rows="float32")
+        case _:
+            assert_never(form)

@@ -11,7 +11,7 @@ Both are JSON files in the attempt's directory, whose path is the child's only a
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from pathlib import Path
-from typing import Annotated, Final, Literal, get_args
+from typing import Annotated, Final, Literal, assert_never, get_args
 
 from pydantic import Field, TypeAdapter
 
@@ -22,7 +22,16 @@ from app.contracts.resources.manifests import DatasetManifest, ModelManifest
 from app.contracts.resources.predictions import PredictionsManifest
 from app.contracts.resources.splits import SplitName
 from app.contracts.specs.families.library import MeasuredTrunk
-from app.contracts.specs.jobs import AnySpec
+from app.contracts.specs.jobs import (
+    AnySpec,
+    AnyTrainingJob,
+    DistillJob,
+    ExportJob,
+    InspectJob,
+    MultitaskJob,
+    PreflightJob,
+    TrainJob,
+)
 
 
 class ExitCode(IntEnum):
@@ -107,6 +116,19 @@ class Order(Answer):
     memory_bytes: int | None = Field(default=None, description="Address space limit of an inspection.")
     warnings: tuple[dict[str, str], ...] = Field(default=(), description="Warnings of the resolution of the spec.")
     chosen: dict[str, Chosen] = Field(default_factory=dict, description="What that resolution chose, by pointer.")
+
+    @property
+    def training_job(self) -> AnyTrainingJob | None:
+        """The job that trains, or would after a preflight; None for inspections and exports."""
+        match self.spec:
+            case TrainJob() | DistillJob() | MultitaskJob():
+                return self.spec
+            case PreflightJob():
+                return self.spec.job
+            case ExportJob() | InspectJob():
+                return None
+            case _:
+                assert_never(self.spec)
 
     def inputs(self) -> tuple[Path, ...]:
         """The local files that the job reads."""

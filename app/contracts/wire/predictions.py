@@ -32,6 +32,9 @@ class TaughtOutput(Answer):
     classes: tuple[int, ...] | None = Field(
         default=None, description="The teacher's class of each class of the task; null: all, in their order."
     )
+    augmented: bool = Field(
+        default=False, description="Whether it taught augmented rows, and so read no files by a form of its own."
+    )
 
 
 class Question(Answer):

@@ -30,8 +30,10 @@ async def teachers_of(session: AsyncSession, student: ModelRow) -> list[TeacherO
     if job is None:
         return []
     spec = ANY_SPEC.validate_json(json_text(job.resolved_spec or job.spec), extra="ignore")
-    refs = list(_refs(spec)) if isinstance(spec, DistillJob | MultitaskJob) else []
-    return [await _found(session, student.project_id, task, ref) for task, ref in refs]
+    if not isinstance(spec, DistillJob | MultitaskJob):
+        return []
+    augmented = spec.training.augmentations is not None
+    return [await _found(session, student.project_id, task, ref, augmented=augmented) for task, ref in _refs(spec)]
 
 
 def _refs(spec: DistillJob | MultitaskJob) -> Iterator[tuple[str, TeacherRef]]:
@@ -42,7 +44,9 @@ def _refs(spec: DistillJob | MultitaskJob) -> Iterator[tuple[str, TeacherRef]]:
         yield from ((task.name, ref) for ref in task.teachers or ())
 
 
-async def _found(session: AsyncSession, project_id: str, task: str, ref: TeacherRef) -> TeacherOfTask:
+async def _found(
+    session: AsyncSession, project_id: str, task: str, ref: TeacherRef, *, augmented: bool
+) -> TeacherOfTask:
     if ref.stored_as is not None:
         what = f"the columns `{ref.columns}` of the dataset" if ref.columns else "predictions for rows of a dataset"
         message = f"the teacher is {what}: only rows of it have its answers"
@@ -56,7 +60,8 @@ async def _found(session: AsyncSession, project_id: str, task: str, ref: Teacher
         message = "the teacher was deleted: the job's predictions of its test rows still have its answers"
         return TeacherOfTask(task, ref, missing=NotAnswered(code="teacher_deleted", message=message))
     classes = None if ref.classes is None else tuple(int(place) for place in ref.classes)
-    taught = TaughtOutput(task=task, output=_output(ref, task, list((model.facts or {})["outputs"])), classes=classes)
+    output = _output(ref, task, list((model.facts or {})["outputs"]))
+    taught = TaughtOutput(task=task, output=output, classes=classes, augmented=augmented)
     return TeacherOfTask(task, ref, model.id, taught)
 
 

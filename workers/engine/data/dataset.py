@@ -141,6 +141,10 @@ class Dataset:
     """The inputs whose rows are mapped from a file: they need not fit in memory, and must not be written to."""
     encoded: Mapping[str, EncodedRows] = field(default_factory=dict)
     """The only input, where its rows stay encoded; `inputs` is empty then."""
+    formed: Mapping[str, tuple[RawRows, ...]] = field(default_factory=dict)
+    """Rows [n, …] of each source that teachers make of files by a form of their own, by `encoded_name`. They stand
+    beside the inputs, so that these stay mapped or encoded.
+    """
     files: Mapping[str, int] = field(default_factory=dict)
     """Rows of each file by name, in their order, where there are several; empty for joined datasets."""
 

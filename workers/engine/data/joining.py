@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from app.contracts.resolving.data.class_names import places_of_numbers
-from app.contracts.resources.inputs.texts import TextInput, TokensInput, encoding_part, is_encoded_name
+from app.contracts.resources.inputs.encoded_names import encoding_part, is_encoded_name
+from app.contracts.resources.inputs.texts import TextInput, TokensInput
 from app.contracts.resources.manifests import InputSpec, InputTransform
 from app.contracts.resources.splits import SplitName
 from app.contracts.resources.tables import InputEncoding
 from app.contracts.specs.jobs import (
-    AnyTrainingJob,
     DatasetRef,
     DistillJob,
     ExportJob,
@@ -34,6 +34,7 @@ from workers.engine.data.dataset import Dataset, Source, TargetColumn
 from workers.engine.data.labels.columns import MISSING
 from workers.engine.data.predictions.read import with_predictions
 from workers.engine.data.reading import read_dataset, transform_of
+from workers.engine.data.rows.forms import file_readings, forms_of_dataset
 from workers.engine.data.rows.pretrained import transforms_of_job
 from workers.engine.data.rows.specs import spec_of_rows
 from workers.engine.data.rows.uploaded import MOST_KEPT, REFERENCE_ROWS
@@ -54,6 +55,7 @@ def read_datasets(
     is freed after its copy, so that peak memory is all rows plus those of the largest dataset.
     """
     inputs = [order.datasets[ref.dataset] for ref in refs]
+    own = file_readings(order, inputs)
     kept = MOST_KEPT if _exports_a_graph(order) else REFERENCE_ROWS
     parts = [
         read_dataset(
@@ -64,8 +66,9 @@ def read_datasets(
             fills,
             RowStorage.of(order, each),
             _text_reading(order, each, inputs),
+            forms_of_dataset(own, place),
         )
-        for each in inputs
+        for place, each in enumerate(inputs)
     ]
     used = _outputs_of_teachers(order)
     parts = [with_predictions(part, each, order, used) for part, each in zip(parts, inputs, strict=True)]
@@ -123,16 +126,9 @@ def _inputs_of_student(order: Order) -> tuple[str, ...] | None:
 
 def _outputs_of_teachers(order: Order) -> set[str]:
     """The targets that hold the outputs of the job's teachers."""
-    match order.spec:
-        case TrainJob() | DistillJob() | MultitaskJob():
-            spec: AnyTrainingJob = order.spec
-        case PreflightJob():
-            spec = order.spec.job
-        case InspectJob() | ExportJob():
-            return set()
-        case _:
-            assert_never(order.spec)
-    return {ref.stored_as for _, ref in spec.teacher_refs() if ref.stored_as is not None}
+    job = order.training_job
+    refs = job.teacher_refs() if job is not None else ()
+    return {ref.stored_as for _, ref in refs if ref.stored_as is not None}
 
 
 def _dtype(part: Dataset) -> torch.dtype:
@@ -194,6 +190,7 @@ def _join(
     encodings = {name: read[name if len(specs) > 1 else next(iter(read))].encoding for name in specs}
     columns = {name: _columns([part.transforms for part in parts], name) for name in specs}
     named = [name for name in parts[0].weights if all(name in part.weights for part in parts)]
+    formed = {key: tuple(rows for part in parts for rows in part.formed[key]) for key in parts[0].formed}
     weights = {name: torch.cat([part.weights[name] for part in parts]) for name in named}
     uploads = [_upload(part, source) for part, source in zip(parts, sources, strict=True)]
     parts.clear()
@@ -208,7 +205,9 @@ def _join(
     for name in list(encoded):
         inputs[name], transforms[name] = concatenate_and_free(encoded.pop(name)), InputTransform(tokens=tokens[name])
     uploaded = joined_uploads(uploads, [name for name in specs if selected is None or name in selected])
-    return Dataset(rows, inputs, targets, splits, transforms, sources, weights=weights, uploaded=uploaded)
+    return Dataset(
+        rows, inputs, targets, splits, transforms, sources, weights=weights, uploaded=uploaded, formed=formed
+    )
 
 
 def _encoded_names(part: Dataset) -> list[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from math import prod
+from types import MappingProxyType
 from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from app.contracts.base import MIN_DEVIATION
 from app.contracts.problems import UserError
+from app.contracts.resolving.data.forms import Form
 from app.contracts.resources.columns import columns_of
 from app.contracts.resources.inputs.arrays import ArrayInput
 from app.contracts.resources.inputs.audio import AudioInput
@@ -82,12 +84,14 @@ def read_dataset(
     fills: Mapping[str, InputEncoding] | None = None,
     storage: RowStorage | None = None,
     reading: "TextReading | None" = None,
+    forms: Mapping[str, tuple[str, Form]] = MappingProxyType({}),
 ) -> Dataset:
     """Read, validate and split the rows of one or several files. With `exact` inputs are float64 wherever float32 would
     round a number. `kept`: how many rows are kept as the file has them. `fills`: by input, what fills its missing
     numbers where that is not what the manifest says of the file's own training rows; as many as a row has places.
     `storage`: where decoded images are kept, and mapped from; in memory without one. `reading`: the tokenizers by which
-    texts are read; without it each input of texts has one that is trained on the training split.
+    texts are read; without it each input of texts has one that is trained on the training split. `forms`: (input, form)
+    of files that are read once more, for teachers, by the keys of `Dataset.formed`.
 
     Raises UserError with a stable code; the message names the column and row, and of several files the file.
     """
@@ -97,7 +101,7 @@ def read_dataset(
     long = columns_of_inputs(manifest, TextInput) - lists
     file = read_columns(files, manifest.format, columns, texts, manifest.csv, categories, encoded, long, lists, masks)
     with rows_named(file.files):
-        return _dataset(file, masks, manifest, exact, kept, fills, storage, reading)
+        return _dataset(file, masks, manifest, exact, kept, fills, storage, reading, forms)
 
 
 def _dataset(
@@ -109,6 +113,7 @@ def _dataset(
     fills: Mapping[str, InputEncoding] | None,
     storage: RowStorage | None,
     reading: "TextReading | None",
+    forms: Mapping[str, tuple[str, Form]],
 ) -> Dataset:
     arrays = file.arrays
     _check_inputs_alone(manifest, file)
@@ -127,10 +132,8 @@ def _dataset(
     labelled: dict[str, TokenPlaces] = {}
     sampled = kept_rows(splits, kept)
     for name, spec in manifest.inputs.items():
-        if isinstance(spec, ImageInput):
-            found = _images(name, spec, file, manifest.format, storage)
-        elif isinstance(spec, AudioInput):
-            found = _sounds(name, spec, file, manifest.format, storage)
+        if isinstance(spec, ImageInput | AudioInput):
+            found = _of_files(name, spec, file, manifest.format, storage)
         elif isinstance(spec, TokensInput):
             found, labelled[name] = ids_of(name, spec, file, reading)
         elif isinstance(spec, TextInput) and set(spec.columns or (name,)) <= file.lists.keys():
@@ -156,6 +159,7 @@ def _dataset(
     for key, each in others.items():
         inputs[key], transforms[key] = each.rows, InputTransform(tokens=each.tokens)
         mapped |= {key} if storage is not None else set()
+    formed = {key: (_formed(inputs[name], name, form, file, manifest, storage),) for key, (name, form) in forms.items()}
     weights = {name: _weights(name, spec.column or name, arrays) for name, spec in manifest.weights.items()}
     return Dataset(
         file.rows,
@@ -170,6 +174,7 @@ def _dataset(
         encoded=encoded_of(inputs),
         tokenizers=tokenizers,
         mapped=frozenset(mapped),
+        formed=formed,
         files=file.files,
     )
 
@@ -220,6 +225,32 @@ def _input(
             return read_categories(name, spec, file, splits, nulls)
         case _:
             assert_never(spec)
+
+
+def _of_files(
+    name: str, spec: ImageInput | AudioInput, file: FileColumns, kind: DatasetFormat, storage: RowStorage | None
+) -> InputRows:
+    match spec:
+        case ImageInput():
+            return _images(name, spec, file, kind, storage)
+        case AudioInput():
+            return _sounds(name, spec, file, kind, storage)
+        case _:
+            assert_never(spec)
+
+
+def _formed(
+    own: RawRows, name: str, form: Form, file: FileColumns, manifest: DatasetManifest, storage: RowStorage | None
+) -> RawRows:
+    """The rows of the files of an input by another form; `own`: those of the dataset, which are kept where it is the
+    same.
+    """
+    spec = manifest.inputs[name]
+    assert isinstance(spec, ImageInput | AudioInput), "the form is of files"
+    if spec.form == form:
+        return own
+    other = spec.model_copy(update={field: getattr(form, field) for field in type(form).model_fields})
+    return _of_files(name, other, file, manifest.format, storage).rows
 
 
 def _images(

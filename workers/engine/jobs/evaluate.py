@@ -109,7 +109,7 @@ def _costs(trained: Trained) -> tuple[list[TeacherPart], Cost]:
     network, opened = trained.student.network, trained.teachers.opened
     rows = apply(trained.data.raw[:_EXAMPLES].to(trained.job.device), trained.data.transform)
     teachers = {key: opened[key] for key in trained.teachers.uses if key in opened}
-    prepared = {key: teacher.prepare(trained.data.dataset.raw[:_EXAMPLES]) for key, teacher in teachers.items()}
+    prepared = {key: each.prepare(trained.teachers.first_rows(key, _EXAMPLES)) for key, each in teachers.items()}
     trained.job.check_stop()
     with evaluating(network):
         timed: dict[str | None, Timed] = {None: Timed(network, rows)}  # None: the student, others by key

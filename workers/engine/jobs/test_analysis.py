@@ -66,6 +66,9 @@ def not_corruptible(trained: Trained) -> str | None:
     if trained.data.dataset.tokens:
         return "its corruptions are noise and erased places, which no text has"
     models = trained.teachers.order.models
+    own = sorted(models[key].manifest.name for key in trained.teachers.opened if trained.teachers.reads_files(key))
+    if own:
+        return f"the teacher `{own[0]}` reads files by its own `form`, and corrupted rows are none"
     whole = sorted(
         models[key].manifest.name
         for key in trained.teachers.opened

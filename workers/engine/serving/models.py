@@ -11,6 +11,8 @@ from app.contracts.problems import UserError, listed
 from app.contracts.resolving.data.texts import tokens_of
 from app.contracts.resources.facts import ModelFacts
 from app.contracts.resources.graph_names import VERSION_TEXT, answer_names
+from app.contracts.resources.inputs.forms import row_of
+from app.contracts.resources.inputs.images import ImageForm
 from app.contracts.resources.manifests import DatasetManifest, ExclusiveOutput, OutputSpec
 from app.contracts.wire.orders import ModelInput
 from app.contracts.wire.predictions import TaughtOutput
@@ -23,6 +25,7 @@ from workers.engine.export.onnx import export_onnx
 from workers.engine.jobs.exports.ready_model import raw_student
 from workers.engine.models.onnx_graph import OnnxGraph
 from workers.engine.serving.row_graph import RowGraph
+from workers.engine.serving.rows.forms import form_of_teacher
 from workers.engine.teachers.class_selection import ClassSelection
 from workers.engine.teachers.teacher import OnnxTeacher, Teacher, open_teacher
 
@@ -91,7 +94,10 @@ class UploadedGraph:
     def __init__(self, model: ModelInput, threads: int) -> None:
         assert model.facts is not None
         self._model, self._threads = model, threads
-        self._last = {name for name, transform in model.facts.inputs.items() if transform.layout == "channels_last"}
+        inputs = model.facts.inputs.items()
+        self._last = {
+            name for name, each in inputs if each.layout == "channels_last" or isinstance(each.form, ImageForm)
+        }
         self.outputs = {name: output.spec for name, output in model.facts.outputs.items()}
         self._graph = OnnxGraph(Path(model.path), threads)
 
@@ -118,8 +124,10 @@ class Taught:
         threads: int,
     ) -> None:
         """Raises UserError where the teacher reads an input that the student does not."""
-        self._rows = _rows_of(model, student, threads)
-        layout = None
+        assert model.facts is not None
+        self._form = form_of_teacher(model.facts, student, taught)
+        self._rows = _rows_of(model, student, threads) if self._form is None else None
+        layout = InputLayout({"x": row_of(self._form)}) if self._form is not None else None
         if self._rows is not None:
             _check_inputs(model, student, dataset, tuple(self._rows.shapes))
             layout = InputLayout(self._rows.shapes)
@@ -144,6 +152,7 @@ class Taught:
         """As a job has computed its soft targets."""
         made = rows if self._rows is None else self._rows.run(rows)
         raw = joined([torch.from_numpy(values) for values in made.values()])
+        raw = raw.movedim(-1, 1).contiguous() if isinstance(self._form, ImageForm) else raw
         found = self._teacher.forward(self._teacher.prepare(raw))
         taught = {}
         for key, each in self._taught.items():

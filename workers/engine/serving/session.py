@@ -14,7 +14,7 @@ from workers.engine.serving.answers import prediction
 from workers.engine.serving.models import AnsweringModel, Taught, UploadedGraph, exported
 from workers.engine.serving.rows.documents import read_json, read_jsonl
 from workers.engine.serving.rows.encoded import read_archive, read_file
-from workers.engine.serving.rows.errors import RowErrors
+from workers.engine.serving.rows.errors import RowErrors, at
 from workers.engine.serving.rows.files import read_arrays_of_npz, read_csv
 from workers.engine.serving.rows.forms import InputForm, session_forms
 from workers.engine.serving.rows.texts import RequestTokenizers
@@ -54,6 +54,11 @@ class ServingSession:
             self._body.unlink(missing_ok=True)
 
     def _read(self, kind: str, body: bytes) -> dict[str, Array]:
+        if kind not in ("image", "sound", "archive") and any(form.files_alone for form in self._forms.values()):
+            message = (
+                "expected files, which this teacher reads by a form of its own, found rows: send image or sound files"
+            )
+            raise at("", "wrong_type", message)
         if kind == "json":
             return read_json(body, self._forms, self._known)
         if kind == "jsonl":

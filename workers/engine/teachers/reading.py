@@ -11,7 +11,8 @@ from app.contracts.problems import UserError
 from app.contracts.resolving.data.inputs import inputs_read
 from app.contracts.resolving.data.texts import tokens_of
 from app.contracts.resources.facts import ModelFacts
-from app.contracts.resources.inputs.texts import TokenEncoding, own_name, reads_same_tokens
+from app.contracts.resources.inputs.encoded_names import own_name
+from app.contracts.resources.inputs.texts import TokenEncoding, reads_same_tokens
 from app.contracts.resources.manifests import InputTransform
 from app.contracts.resources.row_layouts import channels_behind, fed_shape, rows_shape
 from workers.engine.data.rows.joined import IDENTITY, InputLayout, joined_transform, transformed

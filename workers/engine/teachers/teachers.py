@@ -43,7 +43,9 @@ from workers.engine.data.dataset import Dataset, Source
 from workers.engine.data.formats.files.encoded import ranges_of
 from workers.engine.data.joining import order_of
 from workers.engine.data.quality.meaning import check_meaning
-from workers.engine.data.tables.digest import reading_facts
+from workers.engine.data.rows.forms import FileReading, file_readings
+from workers.engine.data.rows.joined import InputLayout
+from workers.engine.data.tables.digest import decoder_of, reading_facts
 from workers.engine.data.top_k.packing import TopKPacking
 from workers.engine.data.top_k.rows import TopK
 from workers.engine.losses.softmax import class_scores
@@ -90,6 +92,7 @@ class Teachers:
         """By `teacher_key`."""
         self.uses: dict[str, TargetUse] = {}
         """How the outputs of each teacher were obtained, by `teacher_key`."""
+        self._own = file_readings(order, [order.datasets[source.id] for source in dataset.sources])
         self._stored: dict[str, StoredTargets] = {}
         self._augmented: dict[str, tuple[int, StoredTargets, SoftTargetStore]] = {}
         self._layers: dict[str, list[TappedLayer]] = {}
@@ -174,24 +177,44 @@ class Teachers:
 
     def _teacher(self, key: str, model: ModelInput) -> Teacher:
         if key not in self.opened:
-            self.opened[key] = open_teacher(model, self.device, self.order.threads, self.dataset.layout)
+            own = self._own.get(key)
+            rows = self.dataset.formed[own.key][0] if own is not None else None
+            layout = InputLayout.of({own.names[0]: rows}) if own is not None and rows is not None else None
+            self.opened[key] = open_teacher(model, self.device, self.order.threads, layout or self.dataset.layout)
         return self.opened[key]
+
+    def first_rows(self, key: str, count: int) -> Tensor:
+        """The first `count` rows [n, …] of the job's first dataset, or of all, as an opened teacher takes them."""
+        own = self._own.get(key)
+        return (self.dataset.raw if own is None else self.dataset.formed[own.key][0])[:count]
+
+    def reads_files(self, key: str) -> bool:
+        """Whether a teacher reads files by a form of its own, and so no other rows."""
+        return key in self._own
+
+    def _blocks(self, key: str, place: int) -> Iterator[Tensor]:
+        """All rows [n, …] of the source at this place that a teacher takes, BLOCK at a time."""
+        own, source = self._own.get(key), self.dataset.sources[place]
+        if own is not None:
+            return ranges_of(self.dataset.formed[own.key][place], 0, source.rows, BLOCK)
+        blocks = ranges_of(self.dataset.raw, source.first, source.first + source.rows, BLOCK)
+        return (block.to(source.dtype) for block in blocks)
 
     def _targets(self, key: str, model: ModelInput, teacher: Teacher) -> StoredTargets:
         """Outputs and requested layers: one entry of the store for the outputs, and one for each layer."""
         if key not in self._stored:
-            by_source = [self._source_targets(key, model, teacher, source) for source in self.dataset.sources]
+            by_source = [self._source_targets(key, model, teacher, i) for i in range(len(self.dataset.sources))]
             self._stored[key] = concatenate_targets([targets for targets, _ in by_source])
             self.uses[key] = _combined_use([use for _, use in by_source])
         return self._stored[key]
 
     def _source_targets(
-        self, key: str, model: ModelInput, teacher: Teacher, source: Source
+        self, key: str, model: ModelInput, teacher: Teacher, place: int
     ) -> tuple[StoredTargets, TargetUse]:
         """A teacher's outputs for the rows of one dataset, without augmentation."""
-        facts = self._facts(model, teacher, [source])
-        blocks = ranges_of(self.dataset.raw, source.first, source.first + source.rows, BLOCK)
-        passes = self._forward_passes(key, teacher, (block.to(source.dtype) for block in blocks))
+        source = self.dataset.sources[place]
+        facts = self._facts(key, model, teacher, [source])
+        passes = self._forward_passes(key, teacher, self._blocks(key, place))
         passes.of_spread = tolerance_of({layer.kind for layer in model.facts.layers}) if model.facts else None
         targets, store = self._load_or_compute(key, model, teacher, facts, source.rows, passes)
         self._stores.append(store)
@@ -269,7 +292,7 @@ class Teachers:
         if cached is None or cached[0] != epoch:
             model = self.order.models[key]
             teacher = self._teacher(key, model)
-            facts = {**self._facts(model, teacher, self.dataset.sources), "views": plan.key(epoch)}
+            facts = {**self._facts(key, model, teacher, self.dataset.sources), "views": plan.key(epoch)}
             blocks = (block.cpu() for block in plan.raw(torch.split(plan.split, BLOCK), epoch))
             passes = self._forward_passes(key, teacher, blocks)
             rows = len(plan.split)
@@ -287,11 +310,12 @@ class Teachers:
         shared = bytes_needed <= self.order.cache_bytes
         return Path(self.order.cache_dir if shared else self.order.checkpoints_dir) / "targets"
 
-    def _facts(self, model: ModelInput, teacher: Teacher, sources: Sequence[Source]) -> dict[str, object]:
+    def _facts(self, key: str, model: ModelInput, teacher: Teacher, sources: Sequence[Source]) -> dict[str, object]:
         """Everything that the outputs depend on. The manifest is included, as its names, transforms and architecture
         change what the same weights compute.
         """
-        data = [self._data(source) for source in sources]
+        own = self._own.get(key)
+        data = [self._data(source) if own is None else self._files(source, own) for source in sources]
         return {
             **(data[0] if len(data) == 1 else {"datasets": data}),
             "teacher": teacher.sha256,
@@ -303,6 +327,19 @@ class Teachers:
             **({"rows": "float64"} if teacher.row_dtype == torch.float64 else {}),
             **_tokens(model, teacher),
         }
+
+    def _files(self, source: Source, own: FileReading) -> dict[str, object]:
+        """The files and the teacher's form; nothing of what the dataset makes of them."""
+        dataset, place = self.order.datasets[source.id], self.dataset.sources.index(source)
+        manifest = dataset.manifest
+        read = {
+            "format": manifest.format,
+            "csv": manifest.csv.model_dump(mode="json") if manifest.csv is not None else None,
+            "column": manifest.inputs[own.names[place]].columns,
+            "form": own.form.model_dump(mode="json"),
+            **decoder_of(manifest),
+        }
+        return {"dataset": dataset.sha256, "rows": source.rows, "files": read}
 
     def _data(self, source: Source) -> dict[str, object]:
         """The file and columns of the raw rows: two datasets may read different columns of the same file."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from app.contracts.resolving.data.class_names import names_of
 from app.contracts.resolving.data.column_order import check_model_columns
+from app.contracts.resolving.data.forms import own_form
 from app.contracts.resolving.data.inputs import assumed_orders, inputs_read, shapes_of
 from app.contracts.resolving.data.predictions import predicted_outputs
 from app.contracts.resolving.data.targets import Goal, learnable
@@ -153,15 +154,17 @@ def check_teacher(
         return
     if ref.output in facts.outputs and ref.classes is None:
         _fits_goal(goal, facts.outputs[ref.output], findings, pointer, own)
+    if own_form(facts) is not None:
+        return  # what it reads depends on the whole job: `check_forms`
     if tokens_of(facts) is None:
-        _check_numbers(facts, dataset, findings, pointer)
+        check_numbers(facts, dataset, findings, pointer)
         return
     _, problem = teacher_of_texts(facts, dataset)
     if problem is not None:
         findings.problem(pointer, problem.code, problem.detail)
 
 
-def _check_numbers(facts: ModelFacts, dataset: DatasetFacts, findings: Findings, pointer: str) -> None:
+def check_numbers(facts: ModelFacts, dataset: DatasetFacts, findings: Findings, pointer: str) -> None:
     """A teacher of numbers must find the inputs that it reads, in their shapes and order."""
     names, problem = inputs_read(facts, shapes_of(dataset))
     unread = texts_unread(names, dataset.inputs)

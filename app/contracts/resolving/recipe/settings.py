@@ -17,16 +17,18 @@ def with_settings(
     network: Architecture,
     teachers: Sequence[ModelFacts],
     dataset: DatasetFacts,
+    own: Sequence[str],
     threads: int,
     findings: Findings,
 ) -> TrainingSpec:
     """The settings of a job that is resolved but for them. `network`: its network; `teachers`: the models among its
-    teachers, as far as they are known; `threads`: the largest number to choose.
+    teachers, as far as they are known; `own`: pointers of those that read files by a form of their own; `threads`: the
+    largest number to choose.
     """
     is_begun = any(getattr(network, name, None) is not None for name in ("init", "pretrained"))
     subject = Subject(architecture_of(network), _rows(spec, dataset), is_begun)
     training = with_recipe(spec.training, subject, findings)
-    training = with_views(spec, training, dataset, findings)
+    training = with_views(spec, training, dataset, own, findings)
     training = with_threads(training, subject, teachers, threads, findings)
     _check_warmup(training, -(-subject.rows // (training.batch_size or 1)), findings)
     return training

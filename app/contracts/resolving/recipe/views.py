@@ -1,5 +1,7 @@
 """The views that the recipe `best` chooses for images. Sounds have none: pitch is no place."""
 
+from collections.abc import Sequence
+
 from app.contracts.resolving.findings import Findings
 from app.contracts.resolving.recipe.training import is_complete, passes
 from app.contracts.resources.facts import DatasetFacts
@@ -14,9 +16,12 @@ SHARE = 14
 """Height or width, whichever is smaller, relative to the largest shift."""
 
 
-def with_views(spec: AnyTrainingJob, training: TrainingSpec, dataset: DatasetFacts, findings: Findings) -> TrainingSpec:
+def with_views(
+    spec: AnyTrainingJob, training: TrainingSpec, dataset: DatasetFacts, own: Sequence[str], findings: Findings
+) -> TrainingSpec:
     """The settings of a job with views chosen where they were left out and suit its rows. `spec` is resolved but for
-    its settings, `training` are those with everything else chosen.
+    its settings, `training` are those with everything else chosen; `own`: pointers of the teachers that read files by a
+    form of their own, and so no augmented rows.
 
     Shifts alone: mirrored digits or letters are others. A spec that names everything else, as one that an earlier
     version resolved, keeps its rows as they are.
@@ -32,6 +37,13 @@ def with_views(spec: AnyTrainingJob, training: TrainingSpec, dataset: DatasetFac
         or not _see_the_same(spec, dataset)
         or any(sides != shape[1:] for sides in spec.network.map_shapes.values())
     ):
+        return training
+    if own:
+        findings.warn(
+            "views_not_chosen",
+            f"shifts were not chosen for the images, as the teacher at `{own[0]}` reads their files by its own `form`, "
+            "and could not read them shifted: give `views` where shifts matter more",
+        )
         return training
     views = Views(transforms=(CropView(kind="crop", padding=max(1, min(shape[1:]) // SHARE), fill="reflect"),))
     findings.choose("/training/views", views, _because(spec, training, dataset.splits.get("train", 0)))

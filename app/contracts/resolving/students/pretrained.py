@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from app.contracts.layouts.starting_tensors import blocks_of, kept_heads, source_names
 from app.contracts.problems import listed
 from app.contracts.resolving.data.class_names import names_of
+from app.contracts.resolving.data.forms import form_of_files
 from app.contracts.resolving.data.inputs import shapes_of, student_inputs
 from app.contracts.resolving.data.targets import Goal
 from app.contracts.resolving.findings import Findings
@@ -169,14 +170,23 @@ def warn_of_inputs(network: Architecture, facts: ModelFacts, dataset: DatasetFac
     rows = read_input(network, dataset) if dataset is not None else None
     if transform is None or network.transform is not None or network.reads == "tokens":
         return
-    if rows is not None and not differs(facts, rows):
+    form = _other_form(transform, rows)
+    if rows is not None and not form and not differs(facts, rows):
         return
     findings.warn(
         "pretrained_inputs",
-        f"the pretrained model was trained on rows of {list(facts.input_shape or ())} as {_shown(transform)}, and the "
-        "student reads the dataset's as `standardize` has them: its first layers have to adapt; train long enough, "
-        "with all layers",
+        f"the pretrained model was trained on rows of {list(facts.input_shape or ())} as {_shown(transform)}{form}, "
+        "and the student reads the dataset's as `standardize` has them: its first layers have to adapt; train long "
+        "enough, with all layers",
     )
+
+
+def _other_form(transform: InputTransform, rows: InputFacts | None) -> str:
+    """How a model makes its rows of files, where a dataset of files makes others; empty otherwise."""
+    ours = form_of_files(rows) if rows is not None else None
+    if transform.form is None or ours is None or transform.form == ours:
+        return ""
+    return f", made of files by {transform.form.model_dump_json()}"
 
 
 def _shown(transform: InputTransform) -> str:

@@ -149,4 +149,4 @@ class AudioInput(AudioForm):
     @property
     def form(self) -> AudioForm:
         """The form alone."""
-        return AudioForm(seconds=self.seconds, keep=self.keep, rate=self.rate, features=self.features)
+        return AudioForm(**{name: getattr(self, name) for name in AudioForm.model_fields})

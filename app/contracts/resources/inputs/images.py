@@ -1,8 +1,9 @@
 """Inputs of images."""
 
-from typing import Annotated, Final, Literal
+from math import floor
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from app.contracts.base import Column, Contract, Shape, left_out
 
@@ -23,6 +24,34 @@ class ImageForm(Contract):
         description="What happens to an image of other proportions: `crop` scales its shorter side to the size and "
         "cuts out the centre; `pad` scales its longer side and adds black borders; `stretch` changes its proportions.",
     )
+    filter: Literal["bicubic"] | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="How pixels are resampled, with antialiasing, as Pillow does: `bicubic`, or bilinear when left "
+        "out.",
+    )
+    crop: Annotated[float, Field(ge=0.5, le=1)] | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="The share of the scaled image that is kept, as libraries have it (`crop_pct` of timm, `crop_size` "
+        "/ `size` of transformers): its shorter side is scaled to floor(size / crop) pixels and the longer one to "
+        "whole pixels, or with `stretch` both sides to floor(size / crop), then the centre is cut out in whole pixels. "
+        "Left out, the centre is cut out of the image as it is, and scaled once.",
+    )
+
+    @property
+    def scaled(self) -> tuple[int, int] | None:
+        """[height, width] that an image covers before its centre is cut out; None where that is not a step."""
+        if self.crop is None:
+            return None
+        height, width = self.size
+        return floor(height / self.crop), floor(width / self.crop)
+
+    @model_validator(mode="after")
+    def _crop_is_for_crops(self) -> Self:
+        if self.crop is not None and self.fit == "pad":
+            raise ValueError('`crop` keeps a part of an image, and `"fit": "pad"` all of it: leave one of them out')
+        return self
 
     @property
     def pixels(self) -> Shape:
@@ -56,4 +85,4 @@ class ImageInput(ImageForm):
     @property
     def form(self) -> ImageForm:
         """The form alone."""
-        return ImageForm(size=self.size, channels=self.channels, fit=self.fit)
+        return ImageForm(**{name: getattr(self, name) for name in ImageForm.model_fields})

@@ -1,15 +1,12 @@
 """Inputs of texts, and how they become tokens."""
 
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from app.contracts.base import Column, Contract, NameInFile, Sha256, digest_of, left_out
 from app.contracts.specs.families.huggingface_configs import MOST_IDS as MOST_IDS
 from app.contracts.specs.families.huggingface_configs import MOST_TOKENS as MOST_TOKENS
-
-_SEPARATOR: Final = ":"
-"""No name of an input has it."""
 
 
 class TokenizerTraining(Contract):
@@ -127,23 +124,3 @@ def encoding_of_ids(vocabulary: int, padding: int, length: int) -> TokenEncoding
 def reads_same_tokens(one: TokenEncoding, other: TokenEncoding) -> bool:
     """Whether two models read a text as the same tokens, as far as both read it."""
     return (one.tokenizer, one.padding) == (other.tokenizer, other.padding)
-
-
-def encoded_name(name: str, encoding: TokenEncoding) -> str:
-    """The name of an input's tokens as another model than the job's student reads them."""
-    return f"{name}{_SEPARATOR}{encoding.tokenizer[:16]}-{encoding.padding}-{encoding.length}"
-
-
-def own_name(name: str) -> str:
-    """The name of the input that is meant by it, or by an `encoded_name` of it."""
-    return name.partition(_SEPARATOR)[0]
-
-
-def encoding_part(name: str) -> str:
-    """What an `encoded_name` has behind the name of the input; empty for the input itself."""
-    return name.partition(_SEPARATOR)[2]
-
-
-def is_encoded_name(name: str) -> bool:
-    """Whether this is such a name, and none of an input of a dataset."""
-    return _SEPARATOR in name

@@ -5,6 +5,7 @@ Needs numpy and Pillow. The pixels are those that the service makes of the same 
 
 import json
 import sys
+from math import floor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from PIL import Image, ImageOps
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 INPUTS = json.loads((Path(__file__).parent / "config.json").read_text("utf-8"))["inputs"]
 ((NAME, COLUMN, FORM),) = [(name, each["columns"][0], each["raw"]["image"]) for name, each in INPUTS.items()]
+
+FILTER = Image.Resampling.BICUBIC if FORM.get("filter") == "bicubic" else Image.Resampling.BILINEAR
 
 
 def upright(path: Path) -> Image.Image:
@@ -29,18 +32,33 @@ def upright(path: Path) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
+def cut_out(image: Image.Image, width: int, height: int) -> Image.Image:
+    """The centre of the scaled image, of which the share `crop` is kept."""
+    wide, high = floor(width / FORM["crop"]), floor(height / FORM["crop"])
+    if FORM["fit"] == "stretch":
+        size = wide, high
+    elif image.width * high <= image.height * wide:
+        size = wide, max(high, int(wide * image.height / image.width))
+    else:
+        size = max(wide, int(high * image.width / image.height)), high
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    return image.resize(size, FILTER).crop((left, top, left + width, top + height))
+
+
 def pixels(path: Path) -> NDArray[np.uint8]:
     """[height, width, channels] in 8 bits."""
     image, (height, width) = upright(path), FORM["size"]
-    if FORM["fit"] == "stretch":
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    if "crop" in FORM:
+        image = cut_out(image, width, height)
+    elif FORM["fit"] == "stretch":
+        image = image.resize((width, height), FILTER)
     elif FORM["fit"] == "crop":
-        image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+        image = ImageOps.fit(image, (width, height), FILTER)
     else:
         scale = min(width / image.width, height / image.height)
         size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
         borders = Image.new(image.mode, (width, height))
-        borders.paste(image.resize(size, Image.Resampling.BILINEAR), ((width - size[0]) // 2, (height - size[1]) // 2))
+        borders.paste(image.resize(size, FILTER), ((width - size[0]) // 2, (height - size[1]) // 2))
         image = borders
     return np.asarray(image, np.uint8).reshape(height, width, FORM["channels"])
 

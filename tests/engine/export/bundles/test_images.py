@@ -43,10 +43,20 @@ def program(folder: Path, *arguments: Path, **image: Any) -> subprocess.Complete
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+FITS: list[dict[str, Any]] = [
+    {"fit": "crop"},
+    {"fit": "stretch"},
+    {"fit": "pad"},
+    {"fit": "crop", "filter": "bicubic", "crop": 0.875},
+    {"fit": "stretch", "crop": 0.8},
+    {"fit": "pad", "filter": "bicubic"},
+]
+
+
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("fit", ["crop", "stretch", "pad"])
-def test_its_pixels_are_those_of_the_service(fit: str, channels: int, tmp_path: Path) -> None:
-    form = {"size": [9, 12], "channels": channels, "fit": fit}
+@pytest.mark.parametrize("fit", FITS)
+def test_its_pixels_are_those_of_the_service(fit: dict[str, Any], channels: int, tmp_path: Path) -> None:
+    form = {"size": [9, 12], "channels": channels, **fit}
     (tmp_path / "photos" / "more").mkdir(parents=True)
     (tmp_path / "photos" / "notes.txt").write_text("no image")
     for i, (name, content) in enumerate(files().items()):

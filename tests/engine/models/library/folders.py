@@ -54,7 +54,15 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "vit": _VIT,
     "vit_msn": _VIT,
 }
-PROCESSOR = {"do_normalize": True, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.2], "resample": 3}
+PROCESSOR = {
+    "do_normalize": True,
+    "image_mean": [0.5, 0.4, 0.3],
+    "image_std": [0.2, 0.2, 0.2],
+    "resample": 3,
+    "do_flip_channel_order": False,
+    "include_top": False,
+}
+"""Its last two fields leave out steps that some types have by default, and that are not applied here."""
 
 
 def network(name: str, side: int = SIDE, classes: tuple[str, ...] = ("cat", "dog", "owl")) -> nn.Module:

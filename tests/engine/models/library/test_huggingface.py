@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from app.contracts.problems import UserError
 from app.contracts.resources.facts import ModelFacts
+from app.contracts.resources.inputs.images import ImageForm
 from app.contracts.resources.manifests import ClassOutput, ModelManifest
 from app.contracts.specs.families.library import HuggingFace
 from tests.engine.models.library.folders import CONFIGS, PROCESSOR, SIDE, network, packed, saved
@@ -210,7 +211,23 @@ PROCESSORS: dict[str, tuple[dict[str, Any], str]] = {
     "a second normalisation": ({"include_top": True}, "include_top"),
     "images as they come": ({"do_resize": False}, "do_resize"),
     "a filter that is not applied": ({"resample": 1}, "resample"),
-    "a normalisation by nothing": ({"image_mean": None}, "do_normalize"),
+    "a normalisation by nothing": ({"image_mean": []}, "do_normalize"),
+    "a second normalisation by default": (
+        {"image_processor_type": "EfficientNetImageProcessor", "include_top": None},
+        "include_top",
+    ),
+    "images of any proportions": ({"size": {"shortest_edge": 32}}, "crop_size"),
+    "a crop that has to be filled up": (
+        {"image_processor_type": "BitImageProcessor", "size": {"shortest_edge": 30}, "crop_size": 32},
+        "crop_size",
+    ),
+    "a size that is none": ({"size": {"height": "32", "width": 32}}, "size"),
+    "another kind of size": ({"size": {"longest_edge": 32}}, "size"),
+    "a share beyond all bounds": (
+        {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 32}, "crop_pct": 1e-9},
+        "crop_pct",
+    ),
+    "a processor that is not known": ({"image_processor_type": "TimmWrapperImageProcessor"}, "image_processor_type"),
 }
 
 
@@ -227,12 +244,23 @@ def test_what_an_image_processor_does_and_the_service_does_not_is_refused(fault:
 
 def test_no_normalisation_and_a_crop_are_read_as_they_are(tmp_path: Path) -> None:
     folder = saved(network("vit"), tmp_path / "model")
-    crops = {**PROCESSOR, "do_normalize": None, "size": {"shortest_edge": 32}, "crop_pct": 0.875}
+    size = {"image_processor_type": "ConvNextFeatureExtractor", "size": SIDE, "crop_pct": 0.875}
+    crops = {**PROCESSOR, "do_normalize": False, **size}
     (folder / "preprocessor_config.json").write_text(json.dumps(crops))
     found = convert_folder(packed(folder, tmp_path / "m.zip"), tmp_path / "w.safetensors", MANIFEST)
     transform = found.manifest.inputs["image"]
     assert (transform.scale, transform.mean, transform.std) == (1 / 255, 0.0, 1.0)
-    assert [note["code"] for note in found.notes] == ["image_processor_crops"]
+    assert isinstance(transform.form, ImageForm)
+    assert (transform.form.size, transform.form.scaled, transform.form.filter) == ((32, 32), (36, 36), "bicubic")
+    assert found.notes == ()
+
+
+def test_an_image_processor_of_another_size_than_the_model_is_no_form(tmp_path: Path) -> None:
+    folder = saved(network("vit"), tmp_path / "model")
+    (folder / "preprocessor_config.json").write_text(json.dumps({**PROCESSOR, "size": 2 * SIDE}))
+    found = convert_folder(packed(folder, tmp_path / "m.zip"), tmp_path / "w.safetensors", MANIFEST)
+    assert (found.manifest.inputs["image"].form, found.manifest.inputs["image"].resize) == (None, "bicubic")
+    assert [note["code"] for note in found.notes] == ["image_processor_differs"]
 
 
 def test_a_model_of_several_labels_is_no_model_of_classes(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from app.contracts.resources.inputs.texts import TokenEncoding, is_encoded_name
+from app.contracts.resources.inputs.encoded_names import is_encoded_name
+from app.contracts.resources.inputs.texts import TokenEncoding
 from app.contracts.resources.manifests import InputTransform
 from workers.engine.data.formats.files.encoded import EncodedRows, RawRows
 from workers.engine.data.transform import apply_in_shape

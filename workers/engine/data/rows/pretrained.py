@@ -1,19 +1,9 @@
 """Rows that a student reads as the model does that it starts from."""
 
 from collections.abc import Mapping
-from typing import assert_never
 
 from app.contracts.resolving.data.inputs import student_inputs
 from app.contracts.resources.manifests import InputTransform
-from app.contracts.specs.jobs import (
-    AnyTrainingJob,
-    DistillJob,
-    ExportJob,
-    InspectJob,
-    MultitaskJob,
-    PreflightJob,
-    TrainJob,
-)
 from app.contracts.wire.orders import Order
 
 
@@ -24,7 +14,7 @@ def transforms_of_job(
     says `transform: "pretrained"`, the input that it reads has the scale, mean and deviation of the model that the
     network starts from. Teachers have transforms of their own.
     """
-    job = _training_job(order)
+    job = order.training_job
     network = job.network if job is not None else None
     if network is None or network.transform is None:
         return transforms
@@ -38,15 +28,3 @@ def _as(inputs: Mapping[str, InputTransform], own: InputTransform) -> InputTrans
     """`own` with the numbers of a model's only transform."""
     model = next(iter(inputs.values()), InputTransform())
     return own.model_copy(update={"scale": model.scale, "mean": model.mean, "std": model.std})
-
-
-def _training_job(order: Order) -> AnyTrainingJob | None:
-    match order.spec:
-        case TrainJob() | DistillJob() | MultitaskJob():
-            return order.spec
-        case PreflightJob():
-            return order.spec.job
-        case ExportJob() | InspectJob():
-            return None
-        case _:
-            assert_never(order.spec)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.contracts.resources.inputs.texts import TextInput, TokenEncoding, encoded_name
+from app.contracts.resources.inputs.encoded_names import encoded_name
+from app.contracts.resources.inputs.texts import TextInput, TokenEncoding
 from workers.engine.common.row_storage import RowStorage
 from workers.engine.data.dataset import InputRows
 from workers.engine.data.formats.text_column import TextColumn, blocks_of

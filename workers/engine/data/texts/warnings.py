@@ -2,7 +2,8 @@
 
 from collections.abc import Collection, Iterator
 
-from app.contracts.resources.inputs.texts import TextInput, TokensInput, is_encoded_name, own_name
+from app.contracts.resources.inputs.encoded_names import is_encoded_name, own_name
+from app.contracts.resources.inputs.texts import TextInput, TokensInput
 from app.contracts.resources.manifests import DatasetManifest
 from app.contracts.resources.statistics import DataWarning
 from workers.engine.data.dataset import Dataset

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from app.contracts.resources.inputs.texts import TextInput, TokenEncoding, encoded_name, reads_same_tokens
+from app.contracts.resources.inputs.encoded_names import encoded_name
+from app.contracts.resources.inputs.texts import TextInput, TokenEncoding, reads_same_tokens
 from workers.engine.data.dataset import InputRows
 from workers.engine.data.formats.text_column import ListColumn
 from workers.engine.data.texts.places import TokenPlaces, flat, wrong_row

@@ -82,7 +82,7 @@ def _networks(trained: Trained, modes: ExitStack) -> list[MeasuredNetwork]:
     for key in trained.teachers.uses:
         teacher = trained.teachers.opened.get(key)
         if teacher is not None and teacher.network is not None and teacher.bytes <= MOST_BYTES:
-            prepared = teacher.prepare(trained.data.dataset.raw[:_ROWS])
+            prepared = teacher.prepare(trained.teachers.first_rows(key, _ROWS))
             networks.append(_network(key, teacher.network, prepared, modes))
     return networks
 
@@ -102,7 +102,7 @@ def _teacher_file(trained: Trained, key: str, path: Path) -> MeasuredFile | str:
         return _COLUMNS
     model = trained.job.order.models[key]
     if isinstance(teacher, OnnxTeacher):
-        fed = teacher.fed(trained.data.dataset.raw[:_ROWS])
+        fed = teacher.fed(trained.teachers.first_rows(key, _ROWS))
         if fed is None:
             return "its graph has a fixed batch size, or inputs that do not grow with the batch"
         return MeasuredFile(key, Path(model.path), fed)

@@ -16,6 +16,7 @@ from workers.engine.data.facts import facts_of
 from workers.engine.data.reading import read_dataset
 from workers.engine.data.texts.tokenizer import FILE_NAME as TOKENIZER
 from workers.engine.jobs.inspection.family_models import inspect_family_model
+from workers.engine.jobs.inspection.forms import check_form
 from workers.engine.jobs.inspection.huggingface.convert import convert_folder
 from workers.engine.jobs.inspection.library_trunks import measured, measured_manifest
 from workers.engine.jobs.inspection.onnx_models import CONVERTED as CONVERTED_GRAPH
@@ -60,6 +61,13 @@ def inspect(order: Order, emit: Callable[[ChildEvent], None]) -> InspectionOutco
 
 
 def _model(model: ModelInput, outputs: Path) -> InspectionOutcome:
+    found = _by_format(model, outputs)
+    assert found.model is not None, "what is wrong with a file is raised"
+    check_form(found.model)
+    return found
+
+
+def _by_format(model: ModelInput, outputs: Path) -> InspectionOutcome:
     path, manifest = Path(model.path), measured_manifest(model.manifest)
     match manifest.format:
         case "onnx":

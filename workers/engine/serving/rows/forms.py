@@ -7,6 +7,8 @@ from typing import get_args
 
 import numpy as np
 
+from app.contracts.problems import UserError
+from app.contracts.resolving.data.forms import Form, input_of_files, own_form
 from app.contracts.resolving.data.texts import tokens_of
 from app.contracts.resources.facts import ModelFacts, OpenShape
 from app.contracts.resources.inputs.audio import AudioForm
@@ -15,7 +17,7 @@ from app.contracts.resources.inputs.texts import TokenEncoding, reads_same_token
 from app.contracts.resources.manifests import DatasetManifest, InputSpec, InputTransform
 from app.contracts.resources.raw_rows import RawInput, RawType, Spellings, form_of
 from app.contracts.resources.row_layouts import channels_first
-from app.contracts.wire.predictions import SessionOrder
+from app.contracts.wire.predictions import SessionOrder, TaughtOutput
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class InputForm:
     image or sound files become such rows, where the model was trained on them. `tokens`: how texts become such rows,
     where it was trained on texts: `columns` are then those of the texts. `pairs_too`: whether a row may be one text or
     a pair, of an upload, whose files do not say which it was trained on. `texts_alone`: whether the ids that a client
-    has are those of another tokenizer.
+    has are those of another tokenizer; `files_alone`: whether the pixels or features are those of another model's form.
     """
 
     name: str
@@ -43,6 +45,7 @@ class InputForm:
     tokens: TokenEncoding | None = None
     pairs_too: bool = False
     texts_alone: bool = False
+    files_alone: bool = False
 
     @property
     def described(self) -> str:
@@ -68,6 +71,11 @@ def session_forms(order: SessionOrder) -> dict[str, InputForm]:
     assert facts is not None, "only ready models answer"
     forms = forms_of(facts, order.dataset)
     own = tokens_of(order.model.facts) if order.model.facts is not None else None
+    if order.rows_of is not None and order.model.facts is not None:
+        form = form_of_teacher(order.model.facts, order.rows_of, order.taught)
+        if form is not None:
+            ((name, sent),) = forms.items()
+            return {name: _in_own_form(sent, form)}
     if order.rows_of is None or own is None:
         return forms
     return {
@@ -80,6 +88,37 @@ def session_forms(order: SessionOrder) -> dict[str, InputForm]:
         else form
         for name, form in forms.items()
     }
+
+
+def form_of_teacher(model: ModelFacts, student: ModelFacts, taught: Mapping[str, TaughtOutput]) -> Form | None:
+    """The form by which a teacher reads the files that are sent to its student; None for one that reads its rows.
+
+    Raises UserError `input_mismatch` where such a student reads other inputs too.
+    """
+    own, known = own_form(model), student.raw_inputs
+    files = {name: each.image or each.audio for name, each in known.items()}
+    if own is None or input_of_files(model, files) is None or any(each.augmented for each in taught.values()):
+        return None
+    if len(known) > 1:
+        raise UserError(
+            "input_mismatch",
+            "the teacher reads files by its own `form`, and this student reads other inputs beside them: the "
+            "predictions of the job have its answers",
+        )
+    return own[1]
+
+
+def _in_own_form(sent: InputForm, form: Form) -> InputForm:
+    """A student's input of files, as its teacher reads them."""
+    raw = form_of(InputTransform(form=form), ())
+    return replace(
+        sent,
+        dtype=raw.dtype,
+        shape=raw.shape,
+        image=raw.image,
+        audio=raw.audio,
+        files_alone=(raw.image, raw.audio) != (sent.image, sent.audio),
+    )
 
 
 def forms_of(facts: ModelFacts, dataset: DatasetManifest | None) -> dict[str, InputForm]:
@@ -148,7 +187,13 @@ def _spec(name: str, inputs: Mapping[str, InputSpec]) -> InputSpec | None:
 
 
 def _of_graph(facts: ModelFacts, name: str) -> InputForm:
-    """Of an uploaded graph: rows in its own shape and type, before the transform of its manifest."""
+    """Of an uploaded graph: rows in its own shape and type, before the transform of its manifest, or what its form
+    makes of files.
+    """
+    own = facts.inputs.get(name, InputTransform()).form
+    if own is not None:
+        raw = form_of(InputTransform(form=own), ())
+        return InputForm(name, raw.dtype, raw.shape, (name,), image=raw.image, audio=raw.audio)
     found = facts.input_types.get(name, "float32")
     dtype: RawType = next((each for each in get_args(RawType) if each == found), "float32")
     return InputForm(name, dtype, facts.input_shapes[name], (name,))

@@ -20,6 +20,7 @@ from tests.engine.jobs.inspection.voice_graph import MANIFEST, SAMPLES, UNITS, v
 from workers.engine.common.files import sha256_of
 from workers.engine.data.joining import read_datasets
 from workers.engine.data.rows.joined import InputLayout
+from workers.engine.jobs.inspection.forms import check_form
 from workers.engine.models.onnx_graph import OnnxGraph
 from workers.engine.serving.rows.encoded import read_file
 from workers.engine.serving.rows.forms import InputForm
@@ -129,6 +130,28 @@ def test_a_sound_file_in_a_request_becomes_the_samples_that_a_student_was_traine
     found = read_file(files[name], "sound", {"wave": InputForm("wave", "float32", form.row, ("audio",), audio=form)})
     assert found["wave"].shape == (1, 1, SAMPLES)
     np.testing.assert_array_equal(found["wave"][0], dataset.inputs["wave"][0].numpy())
+
+
+def test_a_teacher_makes_samples_of_files_that_the_dataset_makes_features_of(
+    harness: EngineHarness, tmp_path: Path
+) -> None:
+    made = EngineHarness(tmp_path)
+    wave = {"form": {name: value for name, value in INPUTS["wave"].items() if name != "kind"}}
+    manifest = {**MANIFEST, "inputs": {**MANIFEST["inputs"], "wave": wave}}
+    facts = inspected(voice_graph(), tmp_path, **manifest)
+    check_form(facts)
+    assert facts.input_shape == (SAMPLES,), "the form says how long an open side is"
+    made.models[TEACHER] = as_teacher(made, facts, manifest)
+    path = zipped(tmp_path / "sounds.zip", recordings())
+    splits = {"fractions": {"train": 0.5, "validation": 0.25, "test": 0.25}}
+    made.file(path, format="sounds", inputs={"mel": INPUTS["mel"]}, targets={}, splits=splits)
+    student = {name: value for name, value in DISTILL["student"].items() if name != "inputs"}
+    short = {**DISTILL, "student": student, "training": {"epochs": 1}, "exports": []}
+    made.run(short)
+    harness.run({**DISTILL, "training": {"epochs": 1}, "exports": []}, job="both inputs")
+    both = [each / "predictions-test.npz" for each in (made.outputs(), harness.outputs("both inputs"))]
+    ours, theirs = (np.load(each)["test/voice/teacher"] for each in both)
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
 @pytest.mark.parametrize(("left", "named"), [("sr", "no batch dimension"), ("state", "constant")])

@@ -71,6 +71,7 @@ def _facts(spec: ImageInput, kind: str) -> dict[str, Any]:
         "size": list(spec.size),
         "channels": spec.channels,
         "fit": spec.fit,
+        **{name: value for name in ("filter", "crop") if (value := getattr(spec, name)) is not None},
         **decoder_facts(),
     }
 

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from app.contracts.problems import UserError
+from app.contracts.resources.inputs.forms import row_of
 from app.contracts.resources.manifests import MAX_INPUTS, InputTransform, ModelInputSpec, ModelManifest
+from app.contracts.resources.row_layouts import channels_behind, fed_shape
 from workers.engine.data.rows.joined import InputLayout
 from workers.engine.evaluation.examples import plain_rows
 from workers.engine.jobs.inspection.family_models import check_row, check_transform
@@ -171,6 +173,8 @@ def _fed(name: str, source: GraphInput, spec: ModelInputSpec) -> FedInput:
                 "shape without the batch dimension",
             )
         row = spec.shape
+    elif spec.form is not None:
+        row = fed_shape(row, channels_behind(spec.transform, row_of(spec.form))) or row
     return FedInput(name, source, spec, row)
 
 

@@ -6,24 +6,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from app.contracts.base import tuples
-from app.contracts.problems import UserError, listed
+from app.contracts.resources.inputs.forms import row_of
+from app.contracts.resources.inputs.images import ImageForm
 from app.contracts.resources.manifests import ModelInputSpec, ModelManifest
 from workers.engine.jobs.inspection.huggingface.configurations import Reading, check_known, network_of
 from workers.engine.jobs.inspection.huggingface.folder import Folder, unreadable
+from workers.engine.jobs.inspection.huggingface.processors import FILTERS, completed, form_of
 from workers.engine.jobs.inspection.huggingface.sentences import SentenceModules
 from workers.engine.models.families.library.huggingface import OF_ROWS, own_keys
-
-_FILTERS = {2: "bilinear", 3: "bicubic"}
-"""Pillow's numbers of filters, as image processors have them in `resample`."""
-_OTHER_STEPS = (
-    "do_flip_channel_order",
-    "rescale_offset",
-    "include_top",
-    "do_reduce_labels",
-    "do_pad",
-    "do_convert_grayscale",
-)
-"""Steps of image processors that are not applied here."""
 
 
 def read_images(
@@ -42,8 +32,9 @@ def read_images(
     check_known(config, name, {*own, *OF_ROWS})
     given = {key: tuples(config[key]) for key in own if config.get(key) is not None and config[key] != own[key]}
     embedding = sentences.embedding if sentences is not None else None
-    architecture = network_of(name, given, _image_shape(config, processor), outputs, embedding=embedding)
-    inputs, notes = _inputs(manifest, processor)
+    shape = _image_shape(config, processor)
+    architecture = network_of(name, given, shape, outputs, embedding=embedding)
+    inputs, notes = _inputs(manifest, processor, name, shape)
     return Reading(architecture, inputs, notes)
 
 
@@ -59,56 +50,42 @@ def _image_shape(config: Mapping[str, Any], processor: Mapping[str, Any]) -> tup
 
 
 def _inputs(
-    manifest: ModelManifest, processor: Mapping[str, Any]
+    manifest: ModelManifest, document: Mapping[str, Any], model_type: str, shape: tuple[Any, ...]
 ) -> tuple[dict[str, ModelInputSpec], tuple[dict[str, str], ...]]:
-    """What is done to raw rows, as the image processor does it; the manifest's own where it has some."""
+    """What is done to files and raw rows, as the image processor does it; the manifest's own where it has some.
+    `shape`: [channels, height, width] of the model's rows.
+    """
     if manifest.inputs:
         return dict(manifest.inputs), ()
-    if not processor:
+    if not document:
         message = (
             "the folder has no preprocessor_config.json: rows are read as they are, unless `inputs` says otherwise"
         )
         return {}, ({"code": "no_image_processor", "message": message},)
-    _check_processor(processor)
-    fields: dict[str, Any] = {"resize": _FILTERS[processor.get("resample", 2)]}
-    if processor.get("do_rescale", True):
-        fields["scale"] = processor.get("rescale_factor", 1 / 255)
-    if processor.get("do_normalize"):
+    processor = completed(document, model_type, shape[1:])
+    fields: dict[str, Any] = {"resize": FILTERS[processor["resample"]]}
+    if processor["do_rescale"]:
+        fields["scale"] = processor["rescale_factor"]
+    if processor["do_normalize"]:
         fields |= {"mean": tuples(processor["image_mean"]), "std": tuples(processor["image_std"])}
+    form, notes = _form(processor, shape)
     try:
-        return {"image": ModelInputSpec.model_validate(fields)}, _notes_of_crop(processor)
+        return {"image": ModelInputSpec.model_validate({**fields, "form": form})}, notes
     except ValidationError as error:
         raise unreadable(f"preprocessor_config.json: {error.errors()[0]['msg']}: correct it") from None
 
 
-def _check_processor(processor: Mapping[str, Any]) -> None:
-    """Refuse what an image processor does beyond resizing, scaling and normalising: it would change every row."""
-    extra = sorted(key for key in _OTHER_STEPS if processor.get(key))
-    if processor.get("do_resize") is False:
-        extra.append("do_resize")
-    if processor.get("resample", 2) not in _FILTERS:
-        extra.append("resample")
-    if processor.get("do_normalize") and not (processor.get("image_mean") and processor.get("image_std")):
-        extra.append("do_normalize")
-    if extra:
-        raise UserError(
-            "unsupported_config",
-            f"preprocessor_config.json has {listed(extra)} with a value that is not applied here, where images are "
-            "resized (bilinear or bicubic), scaled and normalised: give the transform in the manifest's `inputs`",
-        )
-
-
-def _notes_of_crop(processor: Mapping[str, Any]) -> tuple[dict[str, str], ...]:
-    size = processor.get("size")
-    cropped = (
-        processor.get("do_center_crop")
-        or processor.get("crop_pct")
-        or (isinstance(size, dict) and "shortest_edge" in size)
-    )
-    if not cropped:
-        return ()
+def _form(processor: Mapping[str, Any], shape: tuple[Any, ...]) -> tuple[ImageForm | None, tuple[dict[str, str], ...]]:
+    """How files become rows, where these are of the model's size; else why not."""
+    if shape[0] in (1, 3):
+        form = form_of(processor, shape[0])
+        if row_of(form) == shape:
+            return form, ()
+        made = f"images of {list(form.size)}"
+    else:
+        made = "images of 1 or 3 channels"
     message = (
-        "the folder's image processor keeps the proportions of images and crops them; here a dataset brings images to "
-        "its `size` as `fit` says, and the model resizes those: answers differ from those of its own processor"
+        f"the folder's image processor makes {made}, and its configuration is of rows {list(shape)}: rows of a dataset "
+        "are resized; give `form` in the manifest's `inputs` for files to be read as the model's own processor does"
     )
-    return ({"code": "image_processor_crops", "message": message},)
+    return None, ({"code": "image_processor_differs", "message": message},)

@@ -1,0 +1,63 @@
+"""Which models read the files of a dataset by a form of their own, and which input of it."""
+
+from collections.abc import Mapping, Sequence
+
+from app.contracts.resources.facts import DatasetFacts, InputFacts, ModelFacts
+from app.contracts.resources.inputs.audio import AudioForm
+from app.contracts.resources.inputs.forms import kind_of
+from app.contracts.resources.inputs.images import ImageForm
+
+Form = ImageForm | AudioForm
+Files = Mapping[str, Form | None]
+"""By input of a dataset: what its files become; None for an input of no files."""
+
+
+def files_of(dataset: DatasetFacts) -> Files:
+    """The inputs of a dataset that are files."""
+    return {name: form_of_files(facts) for name, facts in dataset.inputs.items()}
+
+
+def form_of_files(facts: InputFacts) -> Form | None:
+    """What the files of an input become; None for an input of no files."""
+    return None if facts.raw is None else facts.raw.image or facts.raw.audio
+
+
+def own_form(model: ModelFacts) -> tuple[str, Form] | None:
+    """(the model's input, the form by which it makes rows of files); None for a model that reads rows of a dataset."""
+    return next(((name, each.form) for name, each in model.inputs.items() if each.form is not None), None)
+
+
+def input_of_files(model: ModelFacts, files: Files) -> str | None:
+    """The input of a dataset whose files a model reads by its own form: the one of its input's name, else the only one
+    of its kind. None where there is none, or several are of the kind.
+    """
+    own = own_form(model)
+    if own is None:
+        return None
+    name, form = own
+    alike = [each for each, found in files.items() if found is not None and kind_of(found) == kind_of(form)]
+    if name in files:
+        return name if name in alike else None
+    return alike[0] if len(alike) == 1 else None
+
+
+def inputs_of_files(model: ModelFacts, datasets: Sequence[Files]) -> tuple[str, ...]:
+    """The input of files of each of a job's datasets; empty where one of them has none for the model."""
+    names = [input_of_files(model, files) for files in datasets]
+    found = tuple(name for name in names if name is not None)
+    return found if len(found) == len(names) else ()
+
+
+def reads_rows_of(model: ModelFacts, datasets: Sequence[Files]) -> bool:
+    """Whether the datasets make the same rows of their files as the model's own form does."""
+    own, names = own_form(model), inputs_of_files(model, datasets)
+    if own is None or not names:
+        return own is None
+    return all(files[name] == own[1] for files, name in zip(datasets, names, strict=True))
+
+
+def reads_files(model: ModelFacts, datasets: Sequence[Files], *, augmented: bool) -> tuple[str, ...]:
+    """The input of each of a job's datasets whose files a teacher reads by its own form; empty for one that reads the
+    rows of the datasets, as all do where rows are `augmented`: it answers for a row as the student sees it.
+    """
+    return () if augmented else inputs_of_files(model, datasets)

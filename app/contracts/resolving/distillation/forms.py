@@ -1,0 +1,106 @@
+"""Do teachers that read files by a form of their own find files, and rows that they can read where they do not?"""
+
+from collections.abc import Mapping, Sequence
+
+from app.contracts.resolving.data.forms import Files, files_of, inputs_of_files, own_form, reads_files, reads_rows_of
+from app.contracts.resolving.distillation.teachers import check_numbers
+from app.contracts.resolving.findings import Findings
+from app.contracts.resources.facts import DatasetFacts, ModelFacts
+from app.contracts.resources.inputs.audio import AudioForm
+from app.contracts.resources.inputs.forms import kind_of
+from app.contracts.resources.inputs.images import ImageForm
+from app.contracts.resources.manifests import MapOutput
+from app.contracts.specs.jobs import AnyTrainingJob
+
+Datasets = Mapping[str, DatasetFacts | None]
+Models = Mapping[str, ModelFacts | None]
+
+
+def _files(spec: AnyTrainingJob, datasets: Datasets) -> list[Files]:
+    """The files of the job's datasets, in its order, as far as they are known."""
+    known = (datasets.get(ref.dataset) for ref in spec.dataset_refs())
+    return [files_of(facts) for facts in known if facts is not None]
+
+
+def _teachers(spec: AnyTrainingJob, models: Models) -> list[tuple[str, ModelFacts]]:
+    """(pointer, facts) of the teachers that have a form of their own."""
+    refs = [(pointer, models.get(ref.model or ref.job or "")) for pointer, ref in spec.teacher_refs()]
+    return [(pointer, facts) for pointer, facts in refs if facts is not None and own_form(facts) is not None]
+
+
+def reading_files(spec: AnyTrainingJob, datasets: Datasets, models: Models) -> list[str]:
+    """Pointers of the teachers that make other rows of the files than the datasets do."""
+    files = _files(spec, datasets)
+    return [
+        pointer
+        for pointer, facts in _teachers(spec, models)
+        if reads_files(facts, files, augmented=False) and not reads_rows_of(facts, files)
+    ]
+
+
+def check_forms(
+    spec: AnyTrainingJob, dataset: DatasetFacts | None, datasets: Datasets, models: Models, findings: Findings
+) -> None:
+    """Problems and warnings of teachers with a form of their own. `dataset`: all of the job's together; `spec` is
+    resolved.
+    """
+    if dataset is None:
+        return
+    files, augmented = _files(spec, datasets), spec.training.augmentations is not None
+    for pointer, facts in _teachers(spec, models):
+        if reads_files(facts, files, augmented=augmented):
+            _check_maps(facts, files, findings, pointer)
+        elif reads_rows_of(facts, files) or _is_resized(facts, files, findings, pointer):
+            check_numbers(facts, dataset, findings, pointer)
+
+
+def _is_resized(facts: ModelFacts, files: Sequence[Files], findings: Findings, pointer: str) -> bool:
+    """Whether a teacher reads the rows of the dataset by `resize` in place of files; with a warning or a problem."""
+    own = own_form(facts)
+    assert own is not None
+    (name, form), found = own, inputs_of_files(facts, files)
+    noun = f"{kind_of(form)} files"
+    why = "rows are augmented" if found else f"the dataset has no {noun} for its input `{name}`"
+    if facts.inputs[name].resize is None:
+        findings.problem(
+            "/training/views" if found else pointer,
+            "view_undefined" if found else "input_mismatch",
+            f"the teacher at `{pointer}` reads {noun} by its own `form`, and {why}: "
+            + ("leave `views` out" if found else f"upload a dataset of {noun}")
+            + (", or give its input `resize`" if isinstance(form, ImageForm) else ""),
+        )
+        return False
+    if found or not _is_stretched(form):
+        findings.warn(
+            "form_not_used",
+            f"the teacher at `{pointer}` reads {noun} by its own `form`, and {why}: it reads the rows of the dataset, "
+            f"resized; {'leave `views` out' if found else f'upload a dataset of {noun}'} for its own processing",
+        )
+    return True
+
+
+def _is_stretched(form: ImageForm | AudioForm) -> bool:
+    """Whether a form does no more to an image than to resize it, so that resized rows are its own."""
+    return isinstance(form, ImageForm) and form.fit == "stretch"
+
+
+def _check_maps(facts: ModelFacts, files: Sequence[Files], findings: Findings, pointer: str) -> None:
+    """Scores of pixels are those of the pixels of the student's image: the same part of each must be read."""
+    own = own_form(facts)
+    maps = [name for name, output in facts.outputs.items() if isinstance(output.spec, MapOutput)]
+    if own is None or not maps or reads_rows_of(facts, files):
+        return
+    names = inputs_of_files(facts, files)
+    found = [_part(own[1]), *(_part(each[name]) for each, name in zip(files, names, strict=True))]
+    if any(part != found[0] for part in found):
+        findings.problem(
+            pointer,
+            "shape_mismatch",
+            f"the teacher's `{maps[0]}` is of pixels, and its own `form` cuts out another part of an image than the "
+            "dataset does: give both the same `fit`, `crop` and proportions, or leave `form` out",
+        )
+
+
+def _part(form: ImageForm | AudioForm | None) -> tuple[object, ...]:
+    """What of an image is read, whatever its size."""
+    return (form.fit, form.crop, form.size[0] / form.size[1]) if isinstance(form, ImageForm) else ()
