@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from app.contracts.problems import UserError
 from app.contracts.resources.facts import ModelFacts
+from app.contracts.resources.inputs.audio import AudioForm
 from app.contracts.resources.manifests import ClassOutput, ModelManifest
 from app.contracts.specs.families.huggingface_configs import BAND_TYPES, SAMPLE_TYPES
 from app.contracts.specs.families.library import HuggingFace
@@ -121,6 +122,28 @@ def test_features_get_the_answers_of_transformers_through_its_feature_extractor(
     assert facts.input_shape == (1, BANDS, FRAMES)
 
 
+FORMS: dict[str, Json] = {
+    "wav2vec2": {"seconds": 0.1, "features": "samples"},
+    "whisper": {"seconds": 0.4, "features": {"mels": BANDS}},
+    "audio-spectrogram-transformer": {"seconds": 0.415, "features": {"kind": "fbank", "mels": BANDS}},
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_folder_says_how_it_makes_rows_of_sound_files(name: str, tmp_path: Path) -> None:
+    manifest = MANIFEST if name in BAND_TYPES else WAVES
+    facts, _ = read(packed(saved(network(name), tmp_path / "model"), tmp_path / "m.zip"), manifest)
+    assert facts.inputs["audio"].form == AudioForm.model_validate(FORMS[name])
+
+
+def test_a_form_of_the_manifest_says_the_number_of_samples(tmp_path: Path) -> None:
+    form = {"seconds": 0.2, "rate": 8_000, "keep": "centre", "features": "samples"}
+    path = packed(saved(network("wav2vec2"), tmp_path / "model"), tmp_path / "m.zip")
+    facts, _ = read(path, {**MANIFEST, "inputs": {"wave": {"form": form}}})
+    assert facts.inputs["wave"].form == AudioForm.model_validate(form)
+    assert facts.input_shape == (1, 1600)
+
+
 def test_weights_of_masks_in_training_are_left_out(tmp_path: Path) -> None:
     """`masked_spec_embed` is in files of networks that are trained with masks, as `mask_time_prob` says by default."""
     theirs = network("wav2vec2", mask_time_prob=0.05)
@@ -151,6 +174,12 @@ FAULTS: dict[str, tuple[str, Json, Json, Json, str]] = {
         "wav2vec2", {}, {}, {**MANIFEST, "inputs": {"a": {"shape": [2, SAMPLES]}}}, "shape_mismatch"
     ),
     "too few samples": ("wav2vec2", {}, {}, {**MANIFEST, "inputs": {"a": {"shape": [1, 20]}}}, "unsupported_config"),
+    "features for samples": (
+        "wav2vec2", {}, {}, {**MANIFEST, "inputs": {"a": {"form": {"seconds": 1.0}}}}, "shape_mismatch"
+    ),
+    "images for samples": (
+        "wav2vec2", {}, {}, {**MANIFEST, "inputs": {"a": {"form": {"size": [32, 32]}}}}, "shape_mismatch"
+    ),
     "padding in front": ("wav2vec2", {}, {"padding_side": "left"}, WAVES, "unsupported_config"),
     "padding by ones": ("wav2vec2", {}, {"padding_value": 1.0}, WAVES, "unsupported_config"),
     "a head for letters": ("wav2vec2", {"architectures": ["Wav2Vec2ForCTC"]}, {}, WAVES, "unsupported_config"),

@@ -50,12 +50,14 @@ def student(name: str, **fields: Any) -> Json:
     return {"family": "huggingface", "name": name, "config": config, "inputs": [OF.get(name, "wave")], **fields}
 
 
-def taught(harness: EngineHarness, folder: Path, name: str = "wav2vec2", **changes: Any) -> Any:
+def taught(
+    harness: EngineHarness, folder: Path, name: str = "wav2vec2", input_name: str = "wave", **changes: Any
+) -> Any:
     """A folder of transformers as a teacher; its network."""
     made = sound_folders.network(name, classes=("high", "low"), **changes)
     manifest: Json = {"name": "teacher", "format": "huggingface", "outputs": {"label": {"kind": "class"}}}
     spec = {"shape": [1, sound_folders.SAMPLES]} if name not in OF else {}
-    manifest["inputs"] = {OF.get(name, "wave"): spec}
+    manifest["inputs"] = {OF.get(name, input_name): spec}
     archive = packed(sound_folders.saved(made, folder / "model"), folder / "teacher.zip")
     path = harness.folder / "teacher.safetensors"
     found = convert_folder(archive, path, ModelManifest.model_validate_json(json.dumps(manifest)))
@@ -131,6 +133,20 @@ def test_a_teacher_of_samples_teaches_a_student_of_features_and_one_of_its_own_l
     )
     assert cut.student.architecture is not None
     assert (cut.student.parameters or 0) < (report.teachers[0].parameters or 0)
+
+
+def test_a_teacher_hears_the_files_of_a_dataset_that_has_features_alone(harness: EngineHarness, tmp_path: Path) -> None:
+    path = zipped(harness.folder / "sounds.zip", sounds())
+    mel = {"kind": "audio", **MEL}
+    harness.file(path, format="sounds", inputs={"mel": mel}, targets=TARGETS, splits={"column": "split"})
+    theirs = taught(harness, tmp_path, input_name="audio")
+    rows = [features_of(TESTED[name], **WAVE)[0] for name in sorted(TESTED)]
+    batch = sound_folders.extractor("wav2vec2")(rows, sampling_rate=RATE, return_tensors="pt")
+    with torch.no_grad():
+        classes = theirs(**batch).logits.argmax(1).numpy()
+    report = report_of(harness.run(distill({"family": "convnet", "channels": [4]})))
+    right = (classes == np.repeat([0, 1], len(rows) // 2)).mean()
+    assert report.teachers[0].tasks["label"]["accuracy"] == pytest.approx(right)
 
 
 def test_a_student_of_samples_continues_at_a_step_as_if_it_had_not_stopped(

@@ -5,10 +5,12 @@ from typing import Any, Final
 
 from app.contracts.base import tuples
 from app.contracts.problems import UserError, listed
+from app.contracts.resources.inputs.forms import row_of
 from app.contracts.resources.manifests import ModelInputSpec, ModelManifest
 from app.contracts.specs.families.huggingface_configs import SAMPLE_TYPES
 from app.contracts.specs.families.sounds import ADAPTERS, FIXED, FRAMES_A_PLACE, SampleReading
 from workers.engine.jobs.inspection.huggingface.configurations import Reading, check_known, network_of
+from workers.engine.jobs.inspection.huggingface.extractors import form_of_sounds
 from workers.engine.jobs.inspection.huggingface.folder import Folder
 from workers.engine.jobs.inspection.huggingface.sentences import SentenceModules
 from workers.engine.models.families.library.huggingface import own_keys
@@ -52,6 +54,9 @@ def read_sounds(
         shape, samples = _bands(name, config, processor), None
         spec = _standardized(name, spec, processor)
     architecture = network_of(name, given, shape, outputs, embedding=embedding, samples=samples)
+    if spec.form is None:
+        form = form_of_sounds(name, architecture.input_shape or (), processor)
+        spec = spec.model_copy(update={"form": form, "shape": None})
     return Reading(architecture, {next(iter(manifest.inputs), INPUT): spec}, _notes(processor))
 
 
@@ -62,6 +67,8 @@ def _spec(manifest: ModelManifest) -> ModelInputSpec:
 
 def _samples(spec: ModelInputSpec) -> tuple[int, ...]:
     """[1, samples] as the manifest says; the network takes any number. Raises UserError `shape_mismatch`."""
+    if spec.form is not None:
+        return row_of(spec.form)
     if spec.shape is None:
         raise UserError(
             "shape_mismatch",
