@@ -21,7 +21,7 @@ from app.contracts.resources.manifests import ModelManifest
 from tests.engine.data.formats.images.archives import encoded, noise, tarred
 from tests.engine.data.formats.sounds.recordings import encoded as encoded_sound
 from tests.engine.data.formats.sounds.recordings import tone
-from tests.engine.models.library import encoders, folders, text_folders
+from tests.engine.models.library import encoders, folders, sound_folders, text_folders
 from tests.engine.models.library.networks import architecture
 from tests.mutants.zips import as_zip
 from workers.engine.export.safetensors import export_safetensors
@@ -264,6 +264,12 @@ def _folder_of_images() -> bytes:
         return _zipped_folder(folders.saved(folders.network("vit", 32, ("a", "b", "c")), Path(folder) / "model"))
 
 
+def _folder_of_sounds(name: str, **changes: Any) -> bytes:
+    with TemporaryDirectory() as folder:
+        made = sound_folders.network(name, **changes)
+        return _zipped_folder(sound_folders.saved(made, Path(folder) / "model"))
+
+
 def _folder_of_sentences() -> bytes:
     with TemporaryDirectory() as folder:
         return _zipped_folder(encoders.sentence_folder(encoders.encoder("bert"), Path(folder) / "model"))
@@ -292,6 +298,13 @@ def _models() -> list[Sound]:
     for name, archive in (("texts", _folder_of_texts()), ("images", _folder_of_images())):
         row = f"huggingface, {name}"
         found.append(Sound(f"folder of {name}", row, "zip", archive, folder, is_model=True, by_library=True))
+    waves = {**folder, "inputs": {"audio": {"shape": [1, sound_folders.SAMPLES]}}}
+    for kind, content, manifest in (
+        ("samples", _folder_of_sounds("wav2vec2", **sound_folders.MASKED), waves),
+        ("bands", _folder_of_sounds("audio-spectrogram-transformer"), folder),
+    ):
+        row = "huggingface, sounds"
+        found.append(Sound(f"folder of {kind}", row, "zip", content, manifest, True, by_library=True))
     sentences = {**folder, "outputs": {"y": {"kind": "vector"}}}
     content = _folder_of_sentences()
     found.append(
