@@ -120,6 +120,26 @@ def test_numbers_above_the_range_of_float16_are_refused_also_where_the_processor
     assert error.value.code == "out_of_half_range"
 
 
+def test_what_a_mask_adds_to_scores_does_not_count_and_is_the_largest_number_of_float16() -> None:
+    lowest = float(np.finfo(np.float32).min)
+    masks = numpy_helper.from_array(np.array([0.0, lowest, 3.0], np.float32), "masks")
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3]) for name in ("x", "y", "z")]
+    nodes = [
+        helper.make_node("Add", ["x", "masks"], ["y"], name="masked"),
+        helper.make_node("Softmax", ["y"], ["z"], name="weights"),
+    ]
+    graph = helper.make_graph(nodes, "attention", [values[0]], [values[2]], [masks], value_info=[values[1]])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    rows = {"x": np.array([[1.0, -2.0, 0.5]], np.float32)}
+    assert largest_number(copied(model), {"masked", "weights"}, [rows]) == 3.5
+    halves = copied(model)
+    to_half(halves, {"masked", "weights"})
+    (kept,) = [numpy_helper.to_array(each) for each in halves.graph.initializer]
+    np.testing.assert_array_equal(kept, np.array([0.0, -LARGEST, 3.0], np.float16))
+    (found,) = onnx_session(halves.SerializeToString(), 1).run(["z"], rows)
+    np.testing.assert_allclose(found[0], [np.exp(1), 0.0, np.exp(3.5)] / (np.exp(1) + np.exp(3.5)), atol=1e-3)
+
+
 @pytest.mark.parametrize("order", [1, -1], ids=["first", "last"])
 def test_a_number_that_is_not_one_is_seen_in_whatever_place(order: int) -> None:
     """The trap: `max(1.0, nan)` is 1.0."""

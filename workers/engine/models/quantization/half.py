@@ -17,6 +17,8 @@ from workers.engine.common.onnx_session import onnx_session
 
 LARGEST: Final = 65504.0
 """Of float16."""
+_MASKED: Final = float(np.finfo(np.float32).max)
+"""What masks add to scores that are to have no weight, with a minus: in float16 its largest number does the same."""
 _SUFFIX = "/half"
 
 
@@ -48,8 +50,8 @@ def to_half(model: onnx.ModelProto, network: Collection[str]) -> None:
 def largest_number(
     model: onnx.ModelProto, network: Collection[str], batches: Iterable[Mapping[str, NDArray[Any]]]
 ) -> float:
-    """The largest absolute number that the nodes that `network` names read or make, in float32 on some rows; NaN where
-    there is one.
+    """The largest absolute number that the nodes that `network` names read or make, in float32 on some rows, but for
+    those of masks; NaN where there is one.
 
     Processors without float16 run such a graph in float32, where an overflow would not be seen. `model` is changed.
     """
@@ -72,7 +74,8 @@ def largest_number(
 
 
 def _largest(values: NDArray[Any]) -> float:
-    return float(np.abs(values).max()) if values.size else 0.0
+    sizes = np.abs(values)
+    return float(np.where(sizes == _MASKED, 0.0, sizes).max()) if values.size else 0.0
 
 
 def _float_values(model: onnx.ModelProto) -> set[str]:
@@ -84,7 +87,9 @@ def _float_values(model: onnx.ModelProto) -> set[str]:
 
 
 def _half(tensor: onnx.TensorProto) -> onnx.TensorProto:
-    return numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name + _SUFFIX)
+    values = numpy_helper.to_array(tensor)
+    halves = np.where(np.abs(values) == _MASKED, np.sign(values) * LARGEST, values).astype(np.float16)
+    return numpy_helper.from_array(halves, tensor.name + _SUFFIX)
 
 
 def _write(

@@ -7,6 +7,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from workers.engine.models.modules import QuantizationPoint
 
@@ -21,8 +22,10 @@ def layers_of(network: nn.Module) -> dict[str, Layer]:
 
 
 def computes_as_torch(layer: Layer) -> bool:
-    """Whether a layer's forward pass is that of torch, which `applied` repeats: subclasses of libraries have others."""
-    return type(layer).forward in _FORWARDS
+    """Whether a layer's forward pass is that of torch, which `applied` repeats: subclasses of libraries have others,
+    and a parametrized weight is computed.
+    """
+    return type(layer).forward in _FORWARDS and not is_parametrized(layer)
 
 
 def applied(layer: Weighted, x: Tensor, weight: Tensor) -> Tensor:
