@@ -120,6 +120,32 @@ class RandAugmentView(Contract):
     )
 
 
+class ColorJitterView(Contract):
+    """Change contrast, brightness and saturation of an image, in this order, each by an amount that is uniform between
+    the largest up and the largest down (torchvision's ColorJitter). Where nothing moves, maps of pixels keep their
+    labels.
+    """
+
+    rows: ClassVar[RowsOfView] = "images"
+    makes_numbers: ClassVar[bool] = True
+    kind: Literal["color_jitter"]
+    contrast: Probability = Field(default=0.4, description="Largest change a of x · (1 ± a).")
+    brightness: Probability = Field(
+        default=0.4, description="Largest change a of x ± a, in units of the preprocessed input."
+    )
+    saturation: Probability = Field(
+        default=0.4,
+        description="Largest change a of g + (1 ± a) · (x − g), with g the mean of the channels at a pixel: none of an "
+        "image of one channel.",
+    )
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if not (self.contrast or self.brightness or self.saturation):
+            raise ValueError("`contrast`, `brightness` and `saturation` are 0: set one of them, or leave the view out")
+        return self
+
+
 class SpecAugmentView(Contract):
     """Fill bands of frequencies and spans of time of log-mel features with zeros (SpecAugment, Park 2019): each mask
     has a uniform width from 0 to the largest, at a uniform place. Zero is the mean, where the dataset standardises.
@@ -170,7 +196,15 @@ class WordDropoutView(Contract):
 
 
 PlainView = (
-    ShiftView | FlipView | CropView | CutoutView | NoiseView | RandAugmentView | SpecAugmentView | WordDropoutView
+    ShiftView
+    | FlipView
+    | CropView
+    | CutoutView
+    | NoiseView
+    | ColorJitterView
+    | RandAugmentView
+    | SpecAugmentView
+    | WordDropoutView
 )
 """Augmentations of a single row."""
 
@@ -183,6 +217,7 @@ Transform = Annotated[
     | CropView
     | CutoutView
     | NoiseView
+    | ColorJitterView
     | RandAugmentView
     | SpecAugmentView
     | WordDropoutView

@@ -42,6 +42,8 @@ def test_every_transform_is_taken_and_comes_back_the_same(transform: dict[str, A
         {"kind": "mixup", "alpha": 100.1},
         {"kind": "cutmix", "alpha": 0.001},
         {"kind": "cutmix", "probability": 2.0},
+        {"kind": "color_jitter", "contrast": 1.1},
+        {"kind": "color_jitter", "contrast": 0.0, "brightness": 0.0, "saturation": 0.0},
         {"kind": "rand_augment", "magnitude": 11},
         {"kind": "rand_augment", "operations": 0},
         {"kind": "spec_augment", "frequency_width": 5},

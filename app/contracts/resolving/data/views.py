@@ -10,6 +10,7 @@ from app.contracts.resources.facts import DatasetFacts, InputFacts, ModelFacts
 from app.contracts.specs.distillation import DistillationSpec
 from app.contracts.specs.jobs import AnyTrainingJob, DistillJob, MultitaskJob, TeacherRef, TrainJob
 from app.contracts.specs.views import (
+    ColorJitterView,
     CropView,
     CutmixView,
     CutoutView,
@@ -61,7 +62,9 @@ def _too_large(transform: Transform, height: int, width: int) -> str | None:
             reason = f"`size` must be below {most} {size}, found {transform.size}: nothing would be left"
         case SpecAugmentView():
             return _too_wide(transform, height, width)
-        case FlipView() | CutmixView() | NoiseView() | MixupView() | RandAugmentView() | WordDropoutView():
+        case FlipView() | CutmixView() | NoiseView() | MixupView() | WordDropoutView():
+            return None
+        case ColorJitterView() | RandAugmentView():
             return None
         case _:
             assert_never(transform)
@@ -128,8 +131,8 @@ def _check_features(views: Views, inputs: Sequence[InputFacts], findings: Findin
         reason = None
         if of_images and transform.rows == "features":
             reason = f"`{transform.kind}` masks frequencies and times of sounds, found images: use `cutout`"
-        elif of_sounds and (isinstance(transform, RandAugmentView) or _is_upside_down(transform)):
-            reason = f"`{transform.kind}` turns images, found sounds: use `spec_augment`"
+        elif of_sounds and (isinstance(transform, ColorJitterView | RandAugmentView) or _is_upside_down(transform)):
+            reason = f"`{transform.kind}` changes images, found sounds: use `spec_augment`"
         if reason is not None:
             findings.problem(f"/training/views/transforms/{place}", "view_undefined", reason)
 
@@ -149,7 +152,7 @@ def _check_maps(views: Views, maps: Mapping[str, MapShape], shape: tuple[int, ..
 
 def _misfit_of_maps(transform: Transform, name: str, sides: MapShape, shape: tuple[int, ...] | None) -> str | None:
     match transform:
-        case NoiseView() | CutoutView() | FlipView() | SpecAugmentView() | WordDropoutView():
+        case NoiseView() | ColorJitterView() | CutoutView() | FlipView() | SpecAugmentView() | WordDropoutView():
             return None
         case RandAugmentView():
             return f"`rand_augment` turns images, and the map `{name}` does not turn with them: leave it out"

@@ -76,8 +76,10 @@ def test_pixels_are_no_frequencies() -> None:
     assert "found images: use `cutout`" in problem.detail
 
 
-@pytest.mark.parametrize("view", [{"kind": "rand_augment"}, {"kind": "flip", "direction": "vertical"}])
-def test_sounds_are_not_turned(view: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "view", [{"kind": "rand_augment"}, {"kind": "color_jitter"}, {"kind": "flip", "direction": "vertical"}]
+)
+def test_sounds_are_not_turned_and_have_no_colour(view: dict[str, Any]) -> None:
     spec, form = {**TRAIN, "training": {"views": {"transforms": [view]}}}, AudioForm(seconds=1.0)
     raw = RawInput(dtype="float32", shape=form.row, arranged=form.row, rows="float32", audio=form)
     sounds = rows(1, 64, 100).model_copy(update={"inputs": {"x": InputFacts(shape=form.row, raw=raw)}})

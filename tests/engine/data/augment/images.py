@@ -19,6 +19,7 @@ TRANSFORMS: list[dict[str, Any]] = [
     {"kind": "crop", "padding": 2, "fill": "reflect"},
     {"kind": "cutout", "size": 5},
     {"kind": "noise", "std": 0.5},
+    {"kind": "color_jitter"},
     {"kind": "rand_augment"},
     {"kind": "spec_augment", "frequency_width": 5, "time_width": 4},
     {"kind": "mixup", "alpha": 0.8},

@@ -6,6 +6,7 @@ from typing import assert_never
 from torch import Tensor
 
 from app.contracts.specs.views import (
+    ColorJitterView,
     CropView,
     CutmixView,
     CutoutView,
@@ -26,7 +27,7 @@ from workers.engine.data.augment.flips import flip
 from workers.engine.data.augment.mixing import cutmix, mixup
 from workers.engine.data.augment.noise import noise
 from workers.engine.data.augment.partners import MixingPartners
-from workers.engine.data.augment.photometric import rand_augment
+from workers.engine.data.augment.photometric import color_jitter, rand_augment
 from workers.engine.data.augment.spectrogram import spec_augment
 from workers.engine.data.augment.tokens import word_dropout
 from workers.engine.data.augment.translation import crop, shift
@@ -91,6 +92,8 @@ def _transformed(x: Tensor, draws: Draws, transform: PlainView) -> Tensor:
             return cutout(x, draws, transform)
         case NoiseView():
             return noise(x, draws, transform)
+        case ColorJitterView():
+            return color_jitter(x, draws, transform)
         case RandAugmentView():
             return rand_augment(x, draws, transform)
         case SpecAugmentView():

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.specs.views import (
+    ColorJitterView,
     CropView,
     CutoutView,
     FlipView,
@@ -59,7 +60,7 @@ def moved(maps: Tensor, rows: Tensor, epoch: int, views: Views) -> Tensor:
                 maps = crop(maps, draws, transform, outside=MISSING)
             case FlipView():
                 maps = flip(maps, draws, transform)
-            case CutoutView() | NoiseView() | SpecAugmentView() | WordDropoutView():
+            case CutoutView() | NoiseView() | ColorJitterView() | SpecAugmentView() | WordDropoutView():
                 pass
             case RandAugmentView():
                 raise ValueError("`rand_augment` turns images, and maps do not: the resolver refuses it")

@@ -1,4 +1,5 @@
-"""Contrast, brightness, colour and rotation of fixed magnitudes (RandAugment, Cubuk, Zoph, Shlens, Le 2020).
+"""Contrast, brightness and colour by amounts that each row draws, and with rotation of fixed magnitudes (RandAugment,
+Cubuk, Zoph, Shlens, Le 2020).
 
 With a = 0.9 · magnitude / 10 and a sign ± of its own, each operation of a row is, with equal chances, one of
 
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from app.contracts.specs.views import RandAugmentView
+from app.contracts.specs.views import ColorJitterView, RandAugmentView
 from workers.engine.data.augment.draws import Draws, below
 
 _CONTRAST, _BRIGHTNESS, _COLOUR, _ROTATION = range(1, 5)
@@ -38,13 +39,24 @@ def rand_augment(x: Tensor, draws: Draws, spec: RandAugmentView) -> Tensor:
     return x
 
 
+def color_jitter(x: Tensor, draws: Draws, spec: ColorJitterView) -> Tensor:
+    """Images x [n, C, H, W] with contrast, brightness and saturation of their own, as the spec describes them."""
+    changes = [2.0 * each - 1.0 for each in draws.uniforms(3)]
+    x = x * _of_rows(1.0 + spec.contrast * changes[0], x) + _of_rows(spec.brightness * changes[1], x)
+    return _recoloured(x, _of_rows(1.0 + spec.saturation * changes[2], x))
+
+
+def _of_rows(values: Tensor, x: Tensor) -> Tensor:
+    """A number for each row, float64 [n] on the host, as factor of images x [n, C, H, W]."""
+    return values.to(x.dtype).to(x.device, non_blocking=True)[:, None, None, None]
+
+
 def _changed(x: Tensor, kind: Tensor, sign: Tensor, magnitude: int) -> Tensor:
     """One operation of each row. `kind` int64 [n] and `sign` float64 [n], 1 or -1, on the host."""
     change = sign * (MOST_CHANGE * magnitude / 10)
 
     def of(which: int, values: Tensor, otherwise: float) -> Tensor:
-        chosen = torch.where(kind == which, values, otherwise)
-        return chosen.to(x.dtype).to(x.device, non_blocking=True)[:, None, None, None]
+        return _of_rows(torch.where(kind == which, values, otherwise), x)
 
     # Operations with a rounding each: a fused multiply-add would give other bits on some devices.
     x = x * of(_CONTRAST, 1.0 + change, 1.0) + of(_BRIGHTNESS, change, 0.0)
