@@ -26,7 +26,7 @@ def rows_misfit(model: ModelFacts, dataset: DatasetFacts) -> Problem | None:
     if texts:
         detail = f"the model reads numbers, and {quoted(texts)} has texts or ids: name a dataset with rows of its kind"
         return Problem(pointer="", code="input_mismatch", detail=detail)
-    if problem is not None:
+    if not set(names) <= set(dataset.inputs):
         return problem
     if len(model.inputs) > len(names):
         detail = (
@@ -39,7 +39,7 @@ def rows_misfit(model: ModelFacts, dataset: DatasetFacts) -> Problem | None:
     found = (
         _misfit(transform, dataset.inputs[source], source) for transform, source in zip(transforms, read, strict=True)
     )
-    return next(filter(None, found), None) or _other_size(model, dataset, read)
+    return _other_size(model, dataset, read) or problem or next(filter(None, found), None)
 
 
 def _text_misfit(model: ModelFacts, theirs: TokenEncoding, dataset: DatasetFacts) -> Problem | None:
@@ -98,8 +98,8 @@ def _json(missing: str | None) -> str:
 
 def _other_size(model: ModelFacts, dataset: DatasetFacts, read: tuple[str, ...]) -> Problem | None:
     """Rows that would be resized, or that are several inputs for a model of one: its file takes neither."""
-    expected = [model.input_shape] if len(read) == 1 else list(model.input_shapes.values())
-    for source, shape in zip(read, expected, strict=True):
+    for source in read:
+        shape = model.input_shape if len(read) == 1 else model.input_shapes.get(source)
         rows = dataset.inputs[source].shape
         if shape is not None and None not in shape and prod(rows) != prod(filter(None, shape)):
             detail = (

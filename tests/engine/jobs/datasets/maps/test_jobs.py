@@ -18,11 +18,13 @@ from app.contracts.specs.architectures import Convnet
 from app.contracts.specs.distillation import KdTerm
 from app.contracts.specs.jobs import JOB_SPEC, TrainJob
 from app.contracts.wire.orders import ModelInput, TrainingOutcome
+from app.contracts.wire.predictions import TaughtOutput
 from tests.engine.data.formats.images.archives import zipped
 from tests.engine.export.raw_rows.test_ready_models import export
 from tests.engine.harness import DATASET, OTHER, TEACHER, EngineHarness, StopAtStep, report_of, resolved
 from tests.engine.jobs.datasets.maps.shapes import CLASSES, CONVNET, MANIFEST, SIDE, TRAINING, shapes, with_shapes
 from tests.engine.jobs.preflight.test_preflight import preflight
+from tests.engine.serving.serving import answer, npz, session_of
 from workers.engine.common.files import sha256_of
 from workers.engine.common.stop import Stopped
 from workers.engine.data.dataset import TargetColumn
@@ -374,7 +376,13 @@ def test_the_classes_of_a_teacher_are_brought_to_the_order_of_the_datasets(
     spec = {**DISTILL, "training": {**SHORT, "views": {"transforms": [{"kind": "flip"}]}}}
     found = other.dry_run(spec)
     assert "classes_matched_by_name" in {each["code"] for each in found.warnings}
-    assert (report_of(other.run(spec, job="order")).teachers[0].tasks["map"]["mean_iou"] or 0.0) > 0.85
+    outcome = other.run(spec, job="order")
+    assert (report_of(outcome).teachers[0].tasks["map"]["mean_iou"] or 0.0) > 0.85
+    taught = {"0": TaughtOutput(task="map", output="map", classes=(0, 2, 1))}
+    session = session_of(other.folder, other.models[TEACHER], rows_of=outcome.student, taught=taught)
+    found = answer(session, "npz", npz({"image": arrays["image"][:3]}))["outputs"]["0"]
+    assert (np.array(found["map"]) == arrays["map"][:3]).mean() > 0.85
+    assert found["names"] == named["map"]["classes"]
     alike = {**CONVNET, "init": {"teacher": 0}}
     assert "classes_differ" in problems(other, {**DISTILL, "student": alike}).values(), "a head of another order"
 

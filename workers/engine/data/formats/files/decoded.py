@@ -15,7 +15,9 @@ from workers.engine.common.row_store import RowFile
 from workers.engine.data.formats.common import EncodedFiles
 
 MOST_BYTES: Final = 16 << 30
-"""Of all rows of an input."""
+"""Of all rows of an input, also where jobs keep them encoded: an inspection tries each and reads all rows several
+times, so it decodes them to a file, and what it takes in time and on its disk grows with the decoded rows.
+"""
 _MOST_ROWS, _MOST_BLOCK_BYTES = 4096, 16 << 20
 """Of a block, which is all that is in memory at a time."""
 _LOADED, _ROWS = 64, 8
