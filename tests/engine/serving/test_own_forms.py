@@ -14,7 +14,7 @@ from app.contracts.wire.orders import ModelInput
 from app.contracts.wire.predictions import TaughtOutput
 from tests.engine.data.formats.images.archives import pixels_of
 from tests.engine.harness import TEACHER, EngineHarness
-from tests.engine.jobs.datasets.photos import as_teacher, folder_of, outside, photos, with_photos
+from tests.engine.jobs.datasets.forms.photos import as_teacher, folder_of, outside, photos, with_photos
 from tests.engine.jobs.inspection.onnx_graphs import graph, inspected, onnx_manifest, value
 from tests.engine.serving.serving import answer, predictions, refused, session_of
 from workers.engine.common.files import sha256_of

@@ -17,7 +17,7 @@ from tests.engine.export.raw_rows.bare_runs import Json, answers, dataset_of
 from tests.engine.export.raw_rows.test_failed_checks import traced_otherwise
 from tests.engine.export.raw_rows.test_ready_models import CATEGORIES, architecture_of, uploaded
 from tests.engine.harness import DATASET, TEACHER, EngineHarness, StopAtStep, blobs
-from tests.engine.jobs.datasets.photos import photos, with_photos
+from tests.engine.jobs.datasets.forms.photos import photos, with_photos
 from tests.engine.jobs.inspection.onnx_graphs import graph, inspected, onnx_manifest
 from workers.engine.common.files import sha256_of
 from workers.engine.export import onnx as writer

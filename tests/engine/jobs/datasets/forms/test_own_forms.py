@@ -15,7 +15,7 @@ from app.contracts.specs.jobs import DatasetRef
 from app.contracts.wire.orders import TrainingOutcome
 from tests.engine.data.formats.images.archives import zipped
 from tests.engine.harness import DATASET, OTHER, SECOND, TEACHER, EngineHarness, report_of
-from tests.engine.jobs.datasets.photos import CLASSES, SIDE, as_teacher, folder_of, outside, photos, with_photos
+from tests.engine.jobs.datasets.forms.photos import CLASSES, SIDE, as_teacher, folder_of, outside, photos, with_photos
 from tests.engine.jobs.preflight.test_preflight import preflight
 from workers.engine.data.formats.files.encoded import RawRows
 from workers.engine.data.joining import read_datasets
