@@ -17,6 +17,7 @@ from tests.engine.data.formats.images.archives import zipped
 from tests.engine.harness import DATASET, OTHER, SECOND, TEACHER, EngineHarness, report_of
 from tests.engine.jobs.datasets.forms.photos import CLASSES, SIDE, as_teacher, folder_of, outside, photos, with_photos
 from tests.engine.jobs.preflight.test_preflight import preflight
+from tests.engine.models.library.folders import CONFIGS
 from workers.engine.data.formats.files.encoded import RawRows
 from workers.engine.data.joining import read_datasets
 
@@ -196,3 +197,27 @@ def test_a_form_must_make_the_rows_of_its_model(harness: EngineHarness, folder: 
     with pytest.raises(UserError, match=expected) as caught:
         as_teacher(made, folder, image={"form": {"size": [32, 32]}})
     assert caught.value.code == "shape_mismatch"
+
+
+def test_terms_on_layers_with_places_say_that_the_parts_of_an_image_differ(harness: EngineHarness) -> None:
+    facts = harness.models[TEACHER].facts
+    assert facts is not None
+    tokens = next(layer.name for layer in facts.layers if layer.shape is not None and len(layer.shape) == 2)
+    pair = {"method": "fitnets", "teacher_layer": tokens, "student_layer": "penultimate"}
+
+    def warned(**changes: Any) -> list[str]:
+        found = harness.dry_run({**DISTILL, "distillation": {"features": [{**pair, **changes}]}})
+        return [each["code"] for each in found.warnings if each["code"] == "places_differ"]
+
+    assert (warned(), warned(pool="mean")) == (["places_differ"], [])
+
+
+def test_a_student_that_starts_from_a_model_is_told_of_its_form(harness: EngineHarness, tmp_path: Path) -> None:
+    made = EngineHarness(tmp_path)
+    with_photos(made, photos(10), size=[SIDE, SIDE])
+    made.models = harness.models
+    student = {"family": "huggingface", "name": "vit", "config": CONFIGS["vit"], "pretrained": TEACHER}
+    found = made.dry_run({"kind": "train", "target": "label", "model": student})
+    assert found.problems == ()
+    (message,) = (each["message"] for each in found.warnings if each["code"] == "pretrained_inputs")
+    assert 'made of files by {"size":[48,48],"channels":3,"fit":"crop","filter":"bicubic","crop":' in message
