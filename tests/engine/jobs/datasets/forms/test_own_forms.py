@@ -18,7 +18,7 @@ from tests.engine.harness import DATASET, OTHER, SECOND, TEACHER, EngineHarness,
 from tests.engine.jobs.datasets.forms.photos import CLASSES, SIDE, as_teacher, folder_of, outside, photos, with_photos
 from tests.engine.jobs.preflight.test_preflight import preflight
 from tests.engine.models.library.folders import CONFIGS
-from workers.engine.data.formats.files.encoded import RawRows
+from workers.engine.data.formats.files.encoded import EncodedRows, RawRows
 from workers.engine.data.joining import read_datasets
 
 Json = dict[str, Any]
@@ -127,6 +127,19 @@ def test_several_datasets_and_tasks_are_read_by_the_teachers_form(
     tests = {name: content for part in parts for name, content in part.items() if name.startswith("test/")}
     expected = outside(folder, tests)
     torch.testing.assert_close(logits(made, "job"), expected, rtol=0, atol=1e-4)
+
+
+def test_rows_of_a_form_may_stay_encoded(
+    harness: EngineHarness, distilled: TrainingOutcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.engine.data.formats.images.pixels.DECODED_BYTES", 0)
+    monkeypatch.setattr("workers.engine.data.formats.images.pixels.TIMES", 0)
+    ((rows,),) = formed(harness, DISTILL)[0].values()
+    assert isinstance(rows, EncodedRows)
+    found = harness.run(DISTILL, job="encoded", cache_dir=str(harness.folder / "other cache"))
+    assert report_of(found).targets[0].store == "miss"
+    torch.testing.assert_close(logits(harness, "encoded"), logits(harness, "distilled"), rtol=0, atol=0)
+    assert harness.digest("encoded") == harness.digest("distilled")
 
 
 def test_a_preflight_reads_as_the_job_does(harness: EngineHarness) -> None:
