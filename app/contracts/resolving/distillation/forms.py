@@ -103,13 +103,13 @@ def _is_resized(facts: ModelFacts, files: Sequence[Files], findings: Findings, p
     assert own is not None
     (name, form), found = own, inputs_of_files(facts, files)
     noun = f"{kind_of(form)} files"
-    why = "rows are augmented" if found else f"the dataset has no {noun} for its input `{name}`"
+    why = "rows are augmented" if found else f"the dataset has no single input of {noun}, nor one called `{name}`"
+    way_out = "leave `views` out" if found else f"upload a dataset of {noun}, or call an input of them `{name}`"
     if facts.inputs[name].resize is None:
         findings.problem(
             "/training/views" if found else pointer,
             "view_undefined" if found else "input_mismatch",
-            f"the teacher at `{pointer}` reads {noun} by its own `form`, and {why}: "
-            + ("leave `views` out" if found else f"upload a dataset of {noun}")
+            f"the teacher at `{pointer}` reads {noun} by its own `form`, and {why}: {way_out}"
             + (", or give its input `resize`" if isinstance(form, ImageForm) else ""),
         )
         return False
@@ -117,14 +117,14 @@ def _is_resized(facts: ModelFacts, files: Sequence[Files], findings: Findings, p
         findings.warn(
             "form_not_used",
             f"the teacher at `{pointer}` reads {noun} by its own `form`, and {why}: it reads the rows of the dataset, "
-            f"resized; {'leave `views` out' if found else f'upload a dataset of {noun}'} for its own processing",
+            f"resized; {way_out}, for its own processing",
         )
     return True
 
 
 def _is_stretched(form: ImageForm | AudioForm) -> bool:
     """Whether a form does no more to an image than to resize it, so that resized rows are its own."""
-    return isinstance(form, ImageForm) and form.fit == "stretch"
+    return isinstance(form, ImageForm) and form.fit == "stretch" and form.crop is None
 
 
 def _check_maps(facts: ModelFacts, files: Sequence[Files], findings: Findings, pointer: str) -> None:

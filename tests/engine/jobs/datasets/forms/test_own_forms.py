@@ -56,7 +56,9 @@ def test_the_metrics_of_a_teacher_are_those_of_transformers_on_the_files(
     files = {name: content for name, content in photos().items() if name.startswith("test/")}
     labels = torch.tensor([("cat", "dog", "owl").index(name.split("/")[1]) for name in files])
     logits = outside(folder, files)
-    found = report_of(distilled).teachers[0].tasks["label"]
+    report = report_of(distilled)
+    assert any("reads files by its own `form`" in reason for reason in report.not_measured.values()), "robustness"
+    found = report.teachers[0].tasks["label"]
     assert found["accuracy"] == pytest.approx((logits.argmax(1) == labels).float().mean().item())
     assert found["nll"] == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), abs=1e-5)
 
@@ -187,7 +189,8 @@ def test_rows_of_arrays_are_resized_or_refused(harness: EngineHarness, folder: P
     as_teacher(made, folder, image={"form": {"size": [SIDE, SIDE]}})
     (problem,) = made.dry_run(DISTILL).problems
     assert (problem.pointer, problem.code) == ("/teachers/0", "input_mismatch")
-    assert "upload a dataset of image files, or give its input `resize`" in problem.detail
+    expected = "upload a dataset of image files, or call an input of them `image`, or give its input `resize`"
+    assert problem.detail.endswith(expected)
 
 
 def test_scores_of_pixels_are_of_the_same_part_of_an_image(harness: EngineHarness) -> None:
