@@ -221,6 +221,7 @@ SPECS: Final[Mapping[str, str]] = {
     "column_order_differs": "list the columns in the order that the detail gives",
     "classes_matched_by_name": "nothing, if the names mean the same",
     "form_not_used": "leave `views` out, or upload a dataset of files",
+    "places_differ": "give teacher and dataset the same `fit` and `crop`, or compare one vector a row",
     "views_not_chosen": "give `views` where they matter more than a teacher's own processing",
     "columns_ignore_views": "leave `views` out, or name a model as teacher",
     "dataset_unused": "raise its weight, or leave it out",

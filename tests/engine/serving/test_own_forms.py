@@ -7,11 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import helper
 
+from app.contracts.problems import UserError
+from app.contracts.wire.orders import ModelInput
 from app.contracts.wire.predictions import TaughtOutput
+from tests.engine.data.formats.images.archives import pixels_of
 from tests.engine.harness import TEACHER, EngineHarness
-from tests.engine.jobs.datasets.photos import as_teacher, folder_of, outside, photos, with_photos
+from tests.engine.jobs.datasets.forms.photos import as_teacher, folder_of, outside, photos, with_photos
+from tests.engine.jobs.inspection.onnx_graphs import graph, inspected, onnx_manifest, value
 from tests.engine.serving.serving import answer, predictions, refused, session_of
+from workers.engine.common.files import sha256_of
+from workers.engine.jobs.inspection.forms import check_form
 
 DISTILL: dict[str, Any] = {
     "kind": "distill",
@@ -75,3 +82,36 @@ def test_a_teacher_answers_the_files_of_its_student_as_the_job_had_them(harness:
     np.testing.assert_allclose(found, predictions(harness)["label/teacher"], atol=1e-4)
     rows = {"inputs": {"photo": np.zeros((1, 32, 32, 3), int).tolist()}}
     assert refused(session, "json", rows) == ("", "wrong_type")
+
+
+def test_an_uploaded_graph_with_a_form_answers_files_in_place_of_its_rows(
+    harness: EngineHarness, tmp_path: Path
+) -> None:
+    """Mean brightness of each channel; the form says the sides that the graph leaves open."""
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["image"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["y"]),
+    ]
+    content = graph(*nodes, inputs=[value("image", ["n", 3, "h", "w"])], outputs=[value("y", ["n", 3])])
+    manifest = {"inputs": {"image": {"form": {"size": [5, 7], "fit": "stretch"}, "scale": 0.5}}}
+    facts = inspected(content, tmp_path, **manifest)
+    check_form(facts)
+    assert facts.input_shape == (3, 5, 7)
+    path = tmp_path / "model.onnx"
+    model = ModelInput(
+        id=TEACHER, manifest=onnx_manifest(**manifest), facts=facts, path=str(path), sha256=sha256_of(path)
+    )
+    file = next(iter(photos().values()))
+    found = answer(session_of(tmp_path, model), "image", file)["outputs"]["y"]["logits"]
+    expected = pixels_of(file, size=(5, 7), fit="stretch").mean((0, 1)) * 0.5
+    np.testing.assert_allclose(found, expected[None], rtol=1e-5)
+
+
+def test_a_form_is_for_a_graph_of_one_input(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Add", ["x", "z"], ["y"])]
+    rows = [value(name, ["n", 3]) for name in ("x", "z")]
+    content = graph(*nodes, inputs=rows, outputs=[value("y", ["n", 3])])
+    facts = inspected(content, tmp_path, inputs={"x": {"form": {"size": [1, 1]}}})
+    with pytest.raises(UserError, match="a model of one input, and this one has 2") as caught:
+        check_form(facts)
+    assert caught.value.code == "input_mismatch"

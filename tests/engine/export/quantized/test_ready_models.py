@@ -17,6 +17,7 @@ from tests.engine.export.raw_rows.bare_runs import Json, answers, dataset_of
 from tests.engine.export.raw_rows.test_failed_checks import traced_otherwise
 from tests.engine.export.raw_rows.test_ready_models import CATEGORIES, architecture_of, uploaded
 from tests.engine.harness import DATASET, TEACHER, EngineHarness, StopAtStep, blobs
+from tests.engine.jobs.datasets.forms.photos import photos, with_photos
 from tests.engine.jobs.inspection.onnx_graphs import graph, inspected, onnx_manifest
 from workers.engine.common.files import sha256_of
 from workers.engine.export import onnx as writer
@@ -241,3 +242,16 @@ def test_gaps_that_the_file_does_not_fill_are_refused(missing: str, size: int, h
     error = refused(harness, model)
     assert error.code == "missing_mismatch"
     assert f'`missing` null and `x` of the dataset has "{missing}"' in error.message
+
+
+def test_an_upload_is_not_quantized_on_rows_by_another_form_than_its_own(harness: EngineHarness) -> None:
+    arch = {"family": "mlp", "input_shape": [3, 4, 4], "hidden": [60], "outputs": {"label": 3}}
+    inputs = {"photo": {"form": {"size": [4, 4], "filter": "bicubic"}}}
+    manifest = {"architecture": arch, "inputs": inputs, "outputs": {"label": {"kind": "class"}}}
+    with_photos(harness, photos(15), size=[4, 4])
+    model = uploaded(harness, manifest)
+    with pytest.raises(UserError, match="name a dataset whose input is described as the model's `form`") as caught:
+        export(harness, model, "fp16")
+    assert caught.value.code == "shape_mismatch"
+    with_photos(harness, photos(15), size=[4, 4], filter="bicubic")
+    assert export(harness, model, "fp16", "again").report is not None

@@ -15,9 +15,10 @@ from app.contracts.specs.jobs import DatasetRef
 from app.contracts.wire.orders import TrainingOutcome
 from tests.engine.data.formats.images.archives import zipped
 from tests.engine.harness import DATASET, OTHER, SECOND, TEACHER, EngineHarness, report_of
-from tests.engine.jobs.datasets.photos import CLASSES, SIDE, as_teacher, folder_of, outside, photos, with_photos
+from tests.engine.jobs.datasets.forms.photos import CLASSES, SIDE, as_teacher, folder_of, outside, photos, with_photos
 from tests.engine.jobs.preflight.test_preflight import preflight
-from workers.engine.data.formats.files.encoded import RawRows
+from tests.engine.models.library.folders import CONFIGS
+from workers.engine.data.formats.files.encoded import EncodedRows, RawRows
 from workers.engine.data.joining import read_datasets
 
 Json = dict[str, Any]
@@ -55,7 +56,9 @@ def test_the_metrics_of_a_teacher_are_those_of_transformers_on_the_files(
     files = {name: content for name, content in photos().items() if name.startswith("test/")}
     labels = torch.tensor([("cat", "dog", "owl").index(name.split("/")[1]) for name in files])
     logits = outside(folder, files)
-    found = report_of(distilled).teachers[0].tasks["label"]
+    report = report_of(distilled)
+    assert any("reads files by its own `form`" in reason for reason in report.not_measured.values()), "robustness"
+    found = report.teachers[0].tasks["label"]
     assert found["accuracy"] == pytest.approx((logits.argmax(1) == labels).float().mean().item())
     assert found["nll"] == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), abs=1e-5)
 
@@ -128,6 +131,19 @@ def test_several_datasets_and_tasks_are_read_by_the_teachers_form(
     torch.testing.assert_close(logits(made, "job"), expected, rtol=0, atol=1e-4)
 
 
+def test_rows_of_a_form_may_stay_encoded(
+    harness: EngineHarness, distilled: TrainingOutcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.engine.data.formats.images.pixels.DECODED_BYTES", 0)
+    monkeypatch.setattr("workers.engine.data.formats.images.pixels.TIMES", 0)
+    ((rows,),) = formed(harness, DISTILL)[0].values()
+    assert isinstance(rows, EncodedRows)
+    found = harness.run(DISTILL, job="encoded", cache_dir=str(harness.folder / "other cache"))
+    assert report_of(found).targets[0].store == "miss"
+    torch.testing.assert_close(logits(harness, "encoded"), logits(harness, "distilled"), rtol=0, atol=0)
+    assert harness.digest("encoded") == harness.digest("distilled")
+
+
 def test_a_preflight_reads_as_the_job_does(harness: EngineHarness) -> None:
     assert preflight(harness, DISTILL).would_fail == ()
 
@@ -173,7 +189,8 @@ def test_rows_of_arrays_are_resized_or_refused(harness: EngineHarness, folder: P
     as_teacher(made, folder, image={"form": {"size": [SIDE, SIDE]}})
     (problem,) = made.dry_run(DISTILL).problems
     assert (problem.pointer, problem.code) == ("/teachers/0", "input_mismatch")
-    assert "upload a dataset of image files, or give its input `resize`" in problem.detail
+    expected = "upload a dataset of image files, or call an input of them `image`, or give its input `resize`"
+    assert problem.detail.endswith(expected)
 
 
 def test_scores_of_pixels_are_of_the_same_part_of_an_image(harness: EngineHarness) -> None:
@@ -196,3 +213,27 @@ def test_a_form_must_make_the_rows_of_its_model(harness: EngineHarness, folder: 
     with pytest.raises(UserError, match=expected) as caught:
         as_teacher(made, folder, image={"form": {"size": [32, 32]}})
     assert caught.value.code == "shape_mismatch"
+
+
+def test_terms_on_layers_with_places_say_that_the_parts_of_an_image_differ(harness: EngineHarness) -> None:
+    facts = harness.models[TEACHER].facts
+    assert facts is not None
+    tokens = next(layer.name for layer in facts.layers if layer.shape is not None and len(layer.shape) == 2)
+    pair = {"method": "fitnets", "teacher_layer": tokens, "student_layer": "penultimate"}
+
+    def warned(**changes: Any) -> list[str]:
+        found = harness.dry_run({**DISTILL, "distillation": {"features": [{**pair, **changes}]}})
+        return [each["code"] for each in found.warnings if each["code"] == "places_differ"]
+
+    assert (warned(), warned(pool="mean")) == (["places_differ"], [])
+
+
+def test_a_student_that_starts_from_a_model_is_told_of_its_form(harness: EngineHarness, tmp_path: Path) -> None:
+    made = EngineHarness(tmp_path)
+    with_photos(made, photos(10), size=[SIDE, SIDE])
+    made.models = harness.models
+    student = {"family": "huggingface", "name": "vit", "config": CONFIGS["vit"], "pretrained": TEACHER}
+    found = made.dry_run({"kind": "train", "target": "label", "model": student})
+    assert found.problems == ()
+    (message,) = (each["message"] for each in found.warnings if each["code"] == "pretrained_inputs")
+    assert 'made of files by {"size":[48,48],"channels":3,"fit":"crop","filter":"bicubic","crop":' in message
