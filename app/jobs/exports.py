@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.authentication import GUARDED, KnownCaller
 from app.contracts.base import canonical_json
-from app.contracts.resolving.data.rows_of_models import rows_misfit
+from app.contracts.resolving.rows_of_models import rows_misfit
 from app.contracts.resources.facts import DATASET_FACTS, MODEL_FACTS
 from app.contracts.specs.jobs import ExportJob
 from app.contracts.specs.requests.exports import EXPORT_REQUEST

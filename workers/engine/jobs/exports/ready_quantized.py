@@ -12,8 +12,8 @@ from app.contracts.reports.quantized import ComparedSplit
 from app.contracts.reports.report import ExportReport, OnnxCheck, RuntimeCost, RuntimeName
 from app.contracts.resolving.data.forms import Files
 from app.contracts.resolving.data.inputs import inputs_read
-from app.contracts.resolving.data.rows_of_models import missing_misfit, rows_misfit
 from app.contracts.resolving.data.texts import tokens_of
+from app.contracts.resolving.rows_of_models import missing_misfit, rows_misfit
 from app.contracts.resources.facts import ModelFacts
 from app.contracts.resources.manifests import ClassOutput, OutputSpec
 from app.contracts.resources.tables import InputEncoding

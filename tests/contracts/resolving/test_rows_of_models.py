@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.contracts.resolving.data.rows_of_models import rows_misfit
+from app.contracts.resolving.rows_of_models import rows_misfit
 from app.contracts.resources.facts import DatasetFacts, InputFacts, ModelFacts, TargetFacts
 from app.contracts.resources.inputs.texts import TokenEncoding, encoding_of_ids
 from app.contracts.resources.manifests import InputTransform
