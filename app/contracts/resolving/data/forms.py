@@ -23,8 +23,15 @@ def form_of_files(facts: InputFacts) -> Form | None:
 
 
 def own_form(model: ModelFacts) -> tuple[str, Form] | None:
-    """(the model's input, the form by which it makes rows of files); None for a model that reads rows of a dataset."""
-    return next(((name, each.form) for name, each in model.inputs.items() if each.form is not None), None)
+    """(the model's input, the form by which it makes rows of files): its manifest's, or that of the files on which it
+    was trained here. None for a model that reads rows of a dataset.
+    """
+    declared = next(((name, each.form) for name, each in model.inputs.items() if each.form is not None), None)
+    if declared is not None or len(model.raw_inputs) != 1:
+        return declared
+    ((name, raw),) = model.raw_inputs.items()
+    form = raw.image or raw.audio
+    return None if form is None or name not in model.inputs else (name, form)
 
 
 def input_of_files(model: ModelFacts, files: Files) -> str | None:

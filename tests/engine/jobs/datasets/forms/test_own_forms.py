@@ -111,6 +111,20 @@ def test_teachers_of_one_form_read_the_files_once_and_those_of_the_datasets_form
     assert (augmented.problems, codes(augmented)) == ((), []), "rows of the same form are augmented for both"
 
 
+def test_a_student_of_the_service_reads_files_by_the_form_that_it_was_trained_on(tmp_path: Path) -> None:
+    network, training = {"family": "convnet", "channels": [4]}, {"steps": 20, "batch_size": 16}
+    made = EngineHarness(tmp_path / "first")
+    made.folder.mkdir(exist_ok=True)
+    with_photos(made, photos(), size=[24, 40], fit="stretch", standardize=True)
+    trained = made.run({"kind": "train", "target": "label", "model": network, "training": training}, job="teacher")
+    other = EngineHarness(tmp_path / "second")
+    other.folder.mkdir(exist_ok=True)
+    with_photos(other, photos())
+    other.teacher(trained, made.folder / "teacher" / "attempt-1")
+    found, expected = report_of(other.run(DISTILL)).teachers[0], report_of(trained).student
+    assert found.tasks["label"]["nll"] == pytest.approx(expected.tasks["label"]["nll"], rel=1e-6)
+
+
 def test_several_datasets_and_tasks_are_read_by_the_teachers_form(
     harness: EngineHarness, folder: Path, tmp_path: Path
 ) -> None:
