@@ -211,20 +211,7 @@ PlainView = (
 MixingView = MixupView | CutmixView
 """Augmentations that mix in a second row and its target."""
 
-Transform = Annotated[
-    ShiftView
-    | FlipView
-    | CropView
-    | CutoutView
-    | NoiseView
-    | ColorJitterView
-    | RandAugmentView
-    | SpecAugmentView
-    | WordDropoutView
-    | MixupView
-    | CutmixView,
-    Field(discriminator="kind"),
-]
+Transform = Annotated[PlainView | MixingView, Field(discriminator="kind")]
 
 
 class Views(Contract):

@@ -3,7 +3,6 @@
 import io
 import tarfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,20 +13,11 @@ from app.contracts.wire.orders import ModelInput
 from app.contracts.wire.predictions import TaughtOutput
 from tests.engine.data.formats.images.archives import pixels_of
 from tests.engine.harness import TEACHER, EngineHarness
-from tests.engine.jobs.datasets.forms.photos import as_teacher, folder_of, outside, photos, with_photos
+from tests.engine.jobs.datasets.forms.photos import DISTILL, folder_of, outside, photos, taught
 from tests.engine.jobs.inspection.onnx_graphs import graph, inspected, onnx_manifest, value
 from tests.engine.serving.serving import answer, predictions, refused, session_of
 from workers.engine.common.files import sha256_of
 from workers.engine.jobs.inspection.forms import check_form
-
-DISTILL: dict[str, Any] = {
-    "kind": "distill",
-    "teachers": [{"model": TEACHER}],
-    "student": {"family": "convnet", "channels": [4]},
-    "training": {"steps": 2, "batch_size": 16},
-    "distillation": {"allow_chance_teacher": True},
-    "control": False,
-}
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def harness(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> EngineHarness:
-    made = EngineHarness(tmp_path_factory.mktemp("photos"))
-    with_photos(made, photos())
-    as_teacher(made, folder)
-    return made
+    return taught(EngineHarness(tmp_path_factory.mktemp("photos")), folder)
 
 
 def files_of_test(count: int = 3) -> dict[str, bytes]:

@@ -34,6 +34,15 @@ PROCESSOR: Json = {
     "image_std": [0.2, 0.2, 0.2],
 }
 
+DISTILL: Json = {
+    "kind": "distill",
+    "teachers": [{"model": TEACHER}],
+    "student": {"family": "convnet", "channels": [4]},
+    "training": {"steps": 3, "batch_size": 16},
+    "distillation": {"allow_chance_teacher": True},
+    "control": False,
+}
+
 
 def photos(count: int = 60) -> dict[str, bytes]:
     """JPEGs of 40 to 119 pixels a side, below a folder for each split and class; the class is the colour of a shape."""
@@ -85,3 +94,10 @@ def outside(folder: Path, files: dict[str, bytes]) -> torch.Tensor:
     with torch.no_grad():
         logits: torch.Tensor = model(**processor(images, return_tensors="pt")).logits
     return logits
+
+
+def taught(harness: EngineHarness, folder: Path) -> EngineHarness:
+    """The photos with the folder as their teacher."""
+    with_photos(harness, photos())
+    as_teacher(harness, folder)
+    return harness

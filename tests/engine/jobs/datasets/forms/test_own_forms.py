@@ -15,21 +15,23 @@ from app.contracts.specs.jobs import DatasetRef
 from app.contracts.wire.orders import TrainingOutcome
 from tests.engine.data.formats.images.archives import zipped
 from tests.engine.harness import DATASET, OTHER, SECOND, TEACHER, EngineHarness, report_of
-from tests.engine.jobs.datasets.forms.photos import CLASSES, SIDE, as_teacher, folder_of, outside, photos, with_photos
+from tests.engine.jobs.datasets.forms.photos import (
+    CLASSES,
+    DISTILL,
+    SIDE,
+    as_teacher,
+    folder_of,
+    outside,
+    photos,
+    taught,
+    with_photos,
+)
 from tests.engine.jobs.preflight.test_preflight import preflight
 from tests.engine.models.library.folders import CONFIGS
 from workers.engine.data.formats.files.encoded import EncodedRows, RawRows
 from workers.engine.data.joining import read_datasets
 
 Json = dict[str, Any]
-DISTILL: Json = {
-    "kind": "distill",
-    "teachers": [{"model": TEACHER}],
-    "student": {"family": "convnet", "channels": [4]},
-    "training": {"steps": 3, "batch_size": 16},
-    "distillation": {"allow_chance_teacher": True},
-    "control": False,
-}
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def harness(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> EngineHarness:
-    made = EngineHarness(tmp_path_factory.mktemp("photos"))
-    with_photos(made, photos())
-    as_teacher(made, folder)
-    return made
+    return taught(EngineHarness(tmp_path_factory.mktemp("photos")), folder)
 
 
 @pytest.fixture(scope="module")
