@@ -65,6 +65,10 @@ def reads_rows_of(model: ModelFacts, datasets: Sequence[Files]) -> bool:
 
 def reads_files(model: ModelFacts, datasets: Sequence[Files], *, augmented: bool) -> tuple[str, ...]:
     """The input of each of a job's datasets whose files a teacher reads by its own form; empty for one that reads the
-    rows of the datasets, as all do where rows are `augmented`: it answers for a row as the student sees it.
+    rows of the datasets, as all do where rows are `augmented`: it answers for a row as the student sees it. Models that
+    were trained here on the rows that the datasets make read these.
     """
-    return () if augmented else inputs_of_files(model, datasets)
+    is_declared = any(each.form is not None for each in model.inputs.values())
+    if augmented or (not is_declared and reads_rows_of(model, datasets)):
+        return ()
+    return inputs_of_files(model, datasets)

@@ -98,14 +98,19 @@ def _has_places(facts: ModelFacts, term: FeatureTerm) -> bool:
 
 
 def _is_resized(facts: ModelFacts, files: Sequence[Files], findings: Findings, pointer: str) -> bool:
-    """Whether a teacher reads the rows of the dataset by `resize` in place of files; with a warning or a problem."""
+    """Whether a teacher reads the rows of the dataset in place of files, by `resize` or as those that it was trained on
+    here; with a warning or a problem.
+    """
     own = own_form(facts)
     assert own is not None
     (name, form), found = own, inputs_of_files(facts, files)
     noun = f"{kind_of(form)} files"
     why = "rows are augmented" if found else f"the dataset has no single input of {noun}, nor one called `{name}`"
     way_out = "leave `views` out" if found else f"upload a dataset of {noun}, or call an input of them `{name}`"
-    if facts.inputs[name].resize is None:
+    read = facts.inputs[name]
+    if read.form is None and not found:
+        return True
+    if read.resize is None and read.form is not None:
         findings.problem(
             "/training/views" if found else pointer,
             "view_undefined" if found else "input_mismatch",
@@ -116,8 +121,8 @@ def _is_resized(facts: ModelFacts, files: Sequence[Files], findings: Findings, p
     if found or not _is_stretched(form):
         findings.warn(
             "form_not_used",
-            f"the teacher at `{pointer}` reads {noun} by its own `form`, and {why}: it reads the rows of the dataset, "
-            f"resized; {way_out}, for its own processing",
+            f"the teacher at `{pointer}` reads {noun} by its own `form`, and {why}: it reads the rows of the dataset"
+            f"{', resized' if read.resize is not None else ''}; {way_out}, for its own processing",
         )
     return True
 

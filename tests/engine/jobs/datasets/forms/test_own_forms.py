@@ -122,6 +122,16 @@ def test_a_student_of_the_service_reads_files_by_the_form_that_it_was_trained_on
     other.teacher(trained, made.folder / "teacher" / "attempt-1")
     found, expected = report_of(other.run(DISTILL)).teachers[0], report_of(trained).student
     assert found.tasks["label"]["nll"] == pytest.approx(expected.tasks["label"]["nll"], rel=1e-6)
+    views = {**DISTILL, "training": {"steps": 3, "views": {"transforms": [{"kind": "flip"}]}}}
+    assert [(each.code, each.pointer) for each in other.dry_run(views).problems] == [("shape_mismatch", "/teachers/0")]
+    made.teacher(trained, made.folder / "teacher" / "attempt-1")
+    assert formed(made, DISTILL)[0] == {}, "the rows of its own dataset are those that it was trained on"
+    assert made.dry_run(views).problems == ()
+    rows = np.random.default_rng(0).integers(0, 256, (60, 3, 24, 40), np.uint8)
+    made.dataset(
+        {"x": rows, "label": np.arange(60) % 3}, targets={"label": {"kind": "class", "classes": list(CLASSES)}}
+    )
+    assert made.dry_run(DISTILL).problems == (), "arrays of its shape are pixels as well"
 
 
 def test_several_datasets_and_tasks_are_read_by_the_teachers_form(
