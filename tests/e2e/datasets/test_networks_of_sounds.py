@@ -4,6 +4,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from tests.e2e.conftest import Client
@@ -32,6 +33,7 @@ MODEL: Json = {
 }
 
 
+@pytest.mark.exhaustive
 def test_a_part_of_a_teacher_of_samples_answers_sound_files_as_in_transformers(client: Client, tmp_path: Path) -> None:
     files = sounds()
     dataset = client.upload("datasets", DATASET, zipped(tmp_path / "a.zip", files))
