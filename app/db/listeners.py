@@ -35,7 +35,8 @@ async def poll_sqlite(readers: AsyncEngine, subscriptions: Subscriptions, wanted
 
     Reading `data_version` reads shared memory, not the file, and takes tens of microseconds. It changes on commits of
     other connections, so the polling connection never writes and stays the same one; `user_version` counts those with
-    signals for more than urgent watches (`sqlite.count_signal`). While a watch is urgent, a write to a file in the
+    signals for more than urgent watches (`sqlite.count_signal`). The names that this process has signalled itself are
+    known: where nobody else has counted, no further watch is woken. While a watch is urgent, a write to a file in the
     database's folder is looked at as soon as the kernel tells of it.
     """
     while True:
@@ -89,7 +90,7 @@ async def _poll(
 ) -> None:
     clock = asyncio.get_running_loop().time
     seen: object = None
-    signals: object = None
+    signals = -1
     unsaid = math.inf
     """When the first commit was noticed that only urgent watches were told of."""
     soon = 0
@@ -101,8 +102,10 @@ async def _poll(
         if version != seen:
             seen, soon, unsaid = version, 0, min(unsaid, clock())
             subscriptions.notify_urgent()
-            count = await connection.execute_fetchall("PRAGMA user_version")
-            unsaid, signals = -math.inf if count != signals else unsaid, count
+            ((count,),) = await connection.execute_fetchall("PRAGMA user_version")
+            if count != signals and not subscriptions.are_counted_here(signals, count):
+                unsaid = -math.inf
+            signals = count
         if clock() - unsaid >= UNCOUNTED_SECONDS:
             unsaid = math.inf
             subscriptions.notify_all()
