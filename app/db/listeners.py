@@ -21,6 +21,10 @@ from app.db.signals import Subscriptions
 POLL_SECONDS = 0.02
 UNCOUNTED_SECONDS = 2.0
 """Longest delay until a commit is noticed that does not count its signals: one of a process of an earlier version."""
+QUIET_SECONDS = 0.2
+"""Longest time between two looks while the kernel tells of writes and there are none."""
+ALERT_SECONDS = 1.0
+"""How long after a write to look as often as without the kernel: a slow disk makes it visible late."""
 _SOON_SECONDS = 0.001
 _SOON_POLLS = 12
 """How often to look again after a write to the files: what is written is visible once it is on disk."""
@@ -94,6 +98,7 @@ async def _poll(
     unsaid = math.inf
     """When the first commit was noticed that only urgent watches were told of."""
     soon = 0
+    alert_until = math.inf if not events.are_told else clock() + ALERT_SECONDS
     while True:
         if subscriptions.idle:
             wanted.clear()
@@ -114,8 +119,8 @@ async def _poll(
         elif soon:
             soon -= 1
             await asyncio.sleep(_SOON_SECONDS)
-        elif await events.wait(POLL_SECONDS):
-            soon = _SOON_POLLS
+        elif await events.wait(POLL_SECONDS if clock() < alert_until else QUIET_SECONDS):
+            soon, alert_until = _SOON_POLLS, max(alert_until, clock() + ALERT_SECONDS)
 
 
 async def listen_postgresql(engine: AsyncEngine, subscriptions: Subscriptions, wanted: asyncio.Event) -> None:

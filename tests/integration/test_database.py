@@ -170,6 +170,21 @@ async def test_a_signal_of_another_process_is_heard_among_its_own(
     await other.close()
 
 
+async def test_an_urgent_watch_hears_of_a_write_although_it_seldom_looks(
+    migrated_sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listeners, "QUIET_SECONDS", 3600.0)
+    monkeypatch.setattr(listeners, "ALERT_SECONDS", 0.0)
+    database, other = open_database(migrated_sqlite_url), open_database(migrated_sqlite_url)
+    with database.watch("job_1", urgent=True) as watch:
+        assert await watch.wait(60.0)
+        await asyncio.sleep(0.1)  # it waits for the kernel now
+        await _signal(other, "job_1")
+        assert await watch.wait(60.0)
+    await database.close()
+    await other.close()
+
+
 async def test_a_change_between_look_and_wait_is_not_missed(database: Database) -> None:
     with database.watch("job_1") as watch:
         await watch.wait(0.5)
