@@ -66,10 +66,11 @@ class Database:
                 yield session
                 await session.flush()
                 names = announced_names(session)
-                if self.dialect == "sqlite" and is_for_all(session):
-                    await sqlite.count_signal(session)
                 if self.dialect == "postgresql" and (names or commits.has_commit_check(session)):
                     await commits.commit(session, self._readers, names)
+                elif self.dialect == "sqlite" and is_for_all(session):
+                    with self._subscriptions.committing(await sqlite.count_signal(session)):
+                        await session.commit()
                 else:
                     await session.commit()
         self._subscriptions.notify(names)

@@ -28,6 +28,11 @@ class FolderEvents:
             return
         asyncio.get_running_loop().add_reader(self._descriptor, self._read)
 
+    @property
+    def are_told(self) -> bool:
+        """Whether the system tells of writes."""
+        return self._descriptor >= 0
+
     def _read(self) -> None:
         with suppress(BlockingIOError):
             os.read(self._descriptor, _BUFFER)

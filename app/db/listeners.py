@@ -21,6 +21,10 @@ from app.db.signals import Subscriptions
 POLL_SECONDS = 0.02
 UNCOUNTED_SECONDS = 2.0
 """Longest delay until a commit is noticed that does not count its signals: one of a process of an earlier version."""
+QUIET_SECONDS = 0.2
+"""Longest time between two looks while the kernel tells of writes and there are none."""
+ALERT_SECONDS = 1.0
+"""How long after a write to look as often as without the kernel: a slow disk makes it visible late."""
 _SOON_SECONDS = 0.001
 _SOON_POLLS = 12
 """How often to look again after a write to the files: what is written is visible once it is on disk."""
@@ -35,7 +39,8 @@ async def poll_sqlite(readers: AsyncEngine, subscriptions: Subscriptions, wanted
 
     Reading `data_version` reads shared memory, not the file, and takes tens of microseconds. It changes on commits of
     other connections, so the polling connection never writes and stays the same one; `user_version` counts those with
-    signals for more than urgent watches (`sqlite.count_signal`). While a watch is urgent, a write to a file in the
+    signals for more than urgent watches (`sqlite.count_signal`). The names that this process has signalled itself are
+    known: where nobody else has counted, no further watch is woken. While a watch is urgent, a write to a file in the
     database's folder is looked at as soon as the kernel tells of it.
     """
     while True:
@@ -89,10 +94,11 @@ async def _poll(
 ) -> None:
     clock = asyncio.get_running_loop().time
     seen: object = None
-    signals: object = None
+    signals = -1
     unsaid = math.inf
     """When the first commit was noticed that only urgent watches were told of."""
     soon = 0
+    alert_until = math.inf if not events.are_told else clock() + ALERT_SECONDS
     while True:
         if subscriptions.idle:
             wanted.clear()
@@ -101,8 +107,10 @@ async def _poll(
         if version != seen:
             seen, soon, unsaid = version, 0, min(unsaid, clock())
             subscriptions.notify_urgent()
-            count = await connection.execute_fetchall("PRAGMA user_version")
-            unsaid, signals = -math.inf if count != signals else unsaid, count
+            ((count,),) = await connection.execute_fetchall("PRAGMA user_version")
+            if count != signals and not subscriptions.are_counted_here(signals, count):
+                unsaid = -math.inf
+            signals = count
         if clock() - unsaid >= UNCOUNTED_SECONDS:
             unsaid = math.inf
             subscriptions.notify_all()
@@ -111,8 +119,8 @@ async def _poll(
         elif soon:
             soon -= 1
             await asyncio.sleep(_SOON_SECONDS)
-        elif await events.wait(POLL_SECONDS):
-            soon = _SOON_POLLS
+        elif await events.wait(POLL_SECONDS if clock() < alert_until else QUIET_SECONDS):
+            soon, alert_until = _SOON_POLLS, max(alert_until, clock() + ALERT_SECONDS)
 
 
 async def listen_postgresql(engine: AsyncEngine, subscriptions: Subscriptions, wanted: asyncio.Event) -> None:

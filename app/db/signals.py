@@ -60,6 +60,7 @@ class Subscriptions:
     def __init__(self) -> None:
         self._watches: dict[str, set[Watch]] = defaultdict(set)
         self._urgent: set[Watch] = set()
+        self._counted_here: set[int] = set()
 
     @property
     def idle(self) -> bool:
@@ -87,6 +88,26 @@ class Subscriptions:
                 self._watches[name].discard(watch)
                 if not self._watches[name]:
                     del self._watches[name]
+
+    @contextmanager
+    def committing(self, count: int) -> Iterator[None]:
+        """The block commits a transaction of this process, `count` in the database's count of those with signals. The
+        watches of its names are woken after it: it is no news to the others.
+        """
+        if not self.idle:
+            self._counted_here.add(count)
+        try:
+            yield
+        except BaseException:
+            self._counted_here.discard(count)  # another process may take this number
+            raise
+
+    def are_counted_here(self, before: int, now: int) -> bool:
+        """Whether all transactions that were counted after `before`, up to `now`, are of this process. Once each."""
+        counted = set(range(before + 1, now + 1)) if now - before <= len(self._counted_here) else set()
+        ours = bool(counted) and counted <= self._counted_here
+        self._counted_here = {count for count in self._counted_here if count > now}
+        return ours
 
     def notify(self, names: Iterable[str]) -> None:
         """Wake the watches of these names."""

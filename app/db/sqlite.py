@@ -50,11 +50,15 @@ def _engine(url: URL, begin: str, pragmas: tuple[str, ...], size: int) -> AsyncE
     return engine
 
 
-async def count_signal(session: AsyncSession) -> None:
-    """Count a transaction with signals for more than urgent watches, in a number that is kept beside the schema."""
+async def count_signal(session: AsyncSession) -> int:
+    """Count a transaction with signals for more than urgent watches, in a number that is kept beside the schema; the
+    number that it has from its commit on.
+    """
     connection = await session.connection()
-    count = (await connection.exec_driver_sql("PRAGMA user_version")).scalar_one()
-    await connection.exec_driver_sql(f"PRAGMA user_version={(count + 1) % _MOST_SIGNALS}")
+    counted: int = (await connection.exec_driver_sql("PRAGMA user_version")).scalar_one()
+    count = (counted + 1) % _MOST_SIGNALS
+    await connection.exec_driver_sql(f"PRAGMA user_version={count}")
+    return count
 
 
 _MOST_SIGNALS = 1 << 31

@@ -97,12 +97,12 @@ class Deployment:
         return done.returncode == 0
 
     def await_health(self, name: str) -> None:
-        """Ask again and again until the service is healthy."""
+        """Ask again and again until the service is healthy; each time is a process that imports what it needs."""
         deadline = time.monotonic() + HEALTHY_SECONDS
         while not self.is_healthy(name):
             assert self._running[name].poll() is None, self.log(name)
             assert time.monotonic() < deadline, self.log(name)
-            time.sleep(0.2)
+            time.sleep(1.0)
 
     def stop(self, name: str) -> int:
         """SIGTERM and the service's own time of grace; its exit status."""

@@ -33,7 +33,7 @@ def manifest_of(file: Path) -> dict[str, Any]:
     return {"name": "a cut", "format": "safetensors", **fields}
 
 
-@pytest.mark.parametrize("scheme", sample(["hard", *STUDENTS], ["hard", "cgc", "mtan"]))
+@pytest.mark.parametrize("scheme", sample(["hard", *STUDENTS], ["hard", "cgc"]))
 def test_one_tasks_cut_is_a_model_of_its_own_that_teaches(
     client: Client, dataset: str, scheme: str, tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """Fixtures of the engine's tests."""
 
+import os
 from collections.abc import Iterator
 from functools import cache, partial
 from pathlib import Path
@@ -34,6 +35,16 @@ def few_timed_passes() -> Iterator[None]:
         patch.setattr(latency, "_WARM_UP_SECONDS", 0.0)
         patch.setattr(latency, "_MAX_PASSES", 3)
         patch.setattr(runtime, "peak_memory", lambda files: {})
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def files_need_not_reach_the_disk() -> Iterator[None]:
+    """What is written survives the death of its process without it, and no test ends the machine. That it is flushed in
+    the right order is what tests/faults/disk sees in the system calls.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
         yield
 
 

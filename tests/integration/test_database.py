@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, insert, select, text
 
+from app.db import listeners
 from app.db.base import json_text
 from app.db.clock import BootId, LeaseClock
 from app.db.engine import Database, open_database
@@ -134,6 +135,54 @@ async def test_a_waiter_hears_of_its_own_process_s_commit(database: Database) ->
             session.add(OutboxRow(topic="t", subject="s", payload={}))
             announce(session, WORK)
         assert await watch.wait(60.0)
+
+
+async def _signal(database: Database, name: str) -> None:
+    async with database.write() as session:
+        session.add(OutboxRow(topic="t", subject="s", payload={}))
+        announce(session, name)
+
+
+async def test_a_signal_of_its_own_process_wakes_the_watches_of_its_name_alone(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listeners, "UNCOUNTED_SECONDS", 3600.0)
+    with database.watch("job_1") as named, database.watch("job_2") as other:
+        for watch in (named, other):
+            assert await watch.wait(60.0)  # the first ring only says that the listener is there
+        for _ in range(3):
+            await _signal(database, "job_1")
+            assert await named.wait(60.0)
+        assert not await other.wait(0.2)
+
+
+async def test_a_signal_of_another_process_is_heard_among_its_own(
+    migrated_sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listeners, "UNCOUNTED_SECONDS", 3600.0)
+    database, other = open_database(migrated_sqlite_url), open_database(migrated_sqlite_url)
+    with database.watch("job_1") as watch:
+        assert await watch.wait(60.0)
+        for each, name in ((database, "job_2"), (other, "job_1"), (database, "job_2")):
+            await _signal(each, name)
+        assert await watch.wait(60.0)
+    await database.close()
+    await other.close()
+
+
+async def test_an_urgent_watch_hears_of_a_write_although_it_seldom_looks(
+    migrated_sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listeners, "QUIET_SECONDS", 3600.0)
+    monkeypatch.setattr(listeners, "ALERT_SECONDS", 0.0)
+    database, other = open_database(migrated_sqlite_url), open_database(migrated_sqlite_url)
+    with database.watch("job_1", urgent=True) as watch:
+        assert await watch.wait(60.0)
+        await asyncio.sleep(0.1)  # it waits for the kernel now
+        await _signal(other, "job_1")
+        assert await watch.wait(60.0)
+    await database.close()
+    await other.close()
 
 
 async def test_a_change_between_look_and_wait_is_not_missed(database: Database) -> None:

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from tests.exhaustive import sample
 from tests.mutants.running import Mutant, campaign, mutant, running_pools
 from tests.mutants.sound import Sound, sound_uploads
 from tests.mutants.table import Counts, table_of
 from tests.mutants.verdict import Verdict, judge, misfit_of
 from workers.runtime.child.pool import ChildPool
 
-SHORT, LONG = 200, 5000
+SHORT, LONG = 100, 5000
 WAY_OUT = "the file is damaged: write it again"
 
 
@@ -41,15 +42,16 @@ async def _failed(
     return failed, outcomes
 
 
+@pytest.mark.parametrize("count", sample((SHORT, 2 * SHORT), keep=(SHORT,)))
 @pytest.mark.timeout(900)
 @pytest.mark.asyncio(loop_scope="module")
 async def test_changed_uploads_are_refused_or_read_as_they_are(
-    sounds: list[Sound], tmp_path: Path, pools: Mapping[bool, ChildPool]
+    count: int, sounds: list[Sound], tmp_path: Path, pools: Mapping[bool, ChildPool]
 ) -> None:
-    failed, outcomes = await _failed(SHORT, 1, sounds, tmp_path, pools)
+    failed, outcomes = await _failed(count, 1, sounds, tmp_path, pools)
     assert not failed
-    assert outcomes["ready"] > SHORT // 20
-    assert outcomes["refused"] > SHORT // 2
+    assert outcomes["ready"] > count // 20
+    assert outcomes["refused"] > count // 2
 
 
 @pytest.mark.campaign

@@ -18,17 +18,18 @@ def short(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(300)
-def test_the_demo_teaches_distils_and_runs_the_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demo_teaches_distils_and_runs_the_bundle(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(speech, "MANNERS", speech.MANNERS[:2])
     monkeypatch.setattr(demo, "TEACHER", short(demo.TEACHER))
     monkeypatch.setattr(demo, "STUDENT", short(demo.STUDENT))
-    with Service(tmp_path / "data") as service:
-        curl = Curl(service)
-        dataset, teacher = demo.taught(curl, tmp_path, tones=True)
-        assert (dataset["rows"], dataset["splits"]) == (320, {"train": 180, "validation": 40, "test": 100})
-        job = demo.distilled(curl, dataset, teacher)
-        same, compared = demo.run_elsewhere(curl, service.url, job["student"], tmp_path)
-        reports = [curl.json(f"{service.url}/v1/jobs/{each['id']}/report") for each in (teacher, job)]
+    curl = Curl(service)
+    dataset, teacher = demo.taught(curl, tmp_path, tones=True)
+    assert (dataset["rows"], dataset["splits"]) == (320, {"train": 180, "validation": 40, "test": 100})
+    job = demo.distilled(curl, dataset, teacher)
+    same, compared = demo.run_elsewhere(curl, service.url, job["student"], tmp_path)
+    reports = [curl.json(f"{service.url}/v1/jobs/{each['id']}/report") for each in (teacher, job)]
     assert same == compared == demo.COMPARED
     assert [line.split()[0] for line in demo.table(*reports)[1:]] == ["teacher", "student", "control"]
     smaller, _, bundled = demo.verdicts(reports[1], same, compared)

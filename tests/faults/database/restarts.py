@@ -36,8 +36,10 @@ class Restarted:
     """Longest time from the beginning of a restart to the first answer that is no 503."""
 
 
-def restarts(folder: Path, seed: int, rounds: int) -> Restarted:
-    """One service on a PostgreSQL of its own, which is restarted `rounds` times."""
+def restarts(folder: Path, seed: int, rounds: int, pause: float = 0.4) -> Restarted:
+    """One service on a PostgreSQL of its own, which is restarted `rounds` times; two clients submit a job each, and
+    the next one `pause` seconds later.
+    """
     chance = random.Random(seed)
     with (
         own_postgres() as postgres,
@@ -51,8 +53,8 @@ def restarts(folder: Path, seed: int, rounds: int) -> Restarted:
         seen: list[int] = []
         with Clients(service) as clients:
             small = service.training(dataset, 2)
-            clients.submit(small, 0.4)
-            clients.submit(small, 0.4, key=lambda: uuid.uuid4().hex)
+            clients.submit(small, pause)
+            clients.submit(small, pause, key=lambda: uuid.uuid4().hex)
             clients.poll("/v1/jobs?limit=5", 0.05)
             clients.poll("/readyz", 0.05)
             clients.follow(training, seen)

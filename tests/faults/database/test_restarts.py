@@ -9,7 +9,7 @@ SEED = int(os.environ.get("STILLHOUSE_FAULT_SEED", "0"))
 
 
 def test_immediate_restarts_lose_nothing_and_are_answered_with_503(tmp_path: Path) -> None:
-    found = restarts(tmp_path, SEED, rounds=3)
+    found = restarts(tmp_path, SEED, rounds=3, pause=0.8)
     responses = found.responses
     assert not responses.errors, f"seed {SEED}: {responses.errors}"
     assert not found.traceback, f"seed {SEED}:\n{found.traceback}"

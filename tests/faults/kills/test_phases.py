@@ -2,31 +2,28 @@
 publishes; the student's SHA-256 is that of the undisturbed run. Step by step and method by method: tests/engine.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from tests.exhaustive import sample
 from tests.faults.kills.kills_in_phases import killed_in_phases
 from tests.faults.seeds import SEED
 from tests.faults.services.small_jobs import OPTIMIZERS, SCHEDULES, described
 
+PAIRS = (("distill", "combination"), ("train", "multitask"))
+"""Kinds of job."""
 
-def _killed(kinds: Sequence[str], folder: Path, url: str) -> None:
-    found = killed_in_phases(kinds, SEED, folder, url, points=1)
+
+@pytest.mark.parametrize(("first", "second"), sample(PAIRS, keep=(("distill", "combination"),)))
+def test_a_job_killed_in_any_phase_gives_the_same_student(
+    first: str, second: str, database_url: str, tmp_path: Path
+) -> None:
+    """A distillation and a combination come to every phase that the others come to."""
+    found = killed_in_phases((first, second), SEED, tmp_path, database_url, points=1)
     assert found.flawless, f"seed {SEED}: {found}"
     assert found.bit_exact
-    assert found.kills == len(kinds) + 1
-
-
-def test_a_training_or_distillation_killed_in_any_phase_gives_the_same_student(sqlite_url: str, tmp_path: Path) -> None:
-    _killed(("train", "distill"), tmp_path, sqlite_url)
-
-
-def test_several_tasks_with_and_without_teachers_killed_in_any_phase_give_the_same_student(
-    postgresql_url: str, tmp_path: Path
-) -> None:
-    _killed(("multitask", "combination"), tmp_path, postgresql_url)
+    assert found.kills == 3
 
 
 @pytest.mark.parametrize("parts", [("optimizer",), ("schedule",), ("optimizer", "schedule", "views")])

@@ -1,9 +1,10 @@
-"""A worker in a process of its own: claims and finishes jobs until there are none; prints what it claimed.
+"""Workers in processes of their own: they claim and finish jobs until there are none, and print what they claimed.
 
-python claimer.py DATABASE_URL OWNER
+python claimer.py DATABASE_URL OWNER…        a process for each owner, forked once everything is imported
 """
 
 import asyncio
+import os
 import sys
 
 from app.contracts.wire.events import ProgressEvent
@@ -25,4 +26,9 @@ async def work(url: str, owner: str) -> None:
     await database.close()
 
 
-asyncio.run(work(sys.argv[1], sys.argv[2]))
+for owner in sys.argv[2:]:
+    if os.fork() == 0:
+        asyncio.run(work(sys.argv[1], owner))
+        sys.exit(0)
+statuses = [os.wait()[1] for _ in sys.argv[2:]]
+sys.exit(any(statuses))

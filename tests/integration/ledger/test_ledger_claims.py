@@ -25,14 +25,11 @@ CLAIMER = Path(__file__).with_name("claimer.py")
 async def test_several_processes_claim_every_job_exactly_once(harness: LedgerHarness, database_url: str) -> None:
     dataset = await harness.dataset()
     jobs = [await harness.job(dataset) for _ in range(24)]
-    command = [sys.executable, str(CLAIMER), database_url]
-    workers = [
-        await asyncio.create_subprocess_exec(*command, f"owner-{i}", stdout=PIPE, cwd=ROOT, env={"PYTHONPATH": "."})
-        for i in range(3)
-    ]
-    printed = [(await worker.communicate())[0].decode() for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0, 0]
-    assert Counter(" ".join(printed).split()) == Counter([*jobs, *["1"] * len(jobs)])
+    command = [sys.executable, str(CLAIMER), database_url, *(f"owner-{i}" for i in range(3))]
+    workers = await asyncio.create_subprocess_exec(*command, stdout=PIPE, cwd=ROOT, env={"PYTHONPATH": "."})
+    printed = (await workers.communicate())[0].decode()
+    assert workers.returncode == 0
+    assert Counter(printed.split()) == Counter([*jobs, *["1"] * len(jobs)])
     for job in jobs:
         row, events = await harness.row(job), await harness.events(job)
         assert row.state is JobState.SUCCEEDED

@@ -10,6 +10,7 @@ import sys
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, closing, suppress
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -147,11 +148,12 @@ def lives(pid: int) -> bool:
 
 
 async def eventually(look: Callable[[], Awaitable[T | None]]) -> T:
-    """The first answer that is not None or False; fails after PATIENCE."""
+    """The first answer that is not None or False; fails after PATIENCE. Looks less often the longer it waits."""
+    pauses = chain((0.03,) * 5, repeat(0.1))
     try:
         async with asyncio.timeout(PATIENCE):
             while not (found := await look()):  # noqa: ASYNC110 (other processes change it)
-                await asyncio.sleep(0.03)
+                await asyncio.sleep(next(pauses))
             return found
     except TimeoutError:
         raise AssertionError("waited in vain") from None

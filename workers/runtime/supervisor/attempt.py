@@ -32,7 +32,7 @@ from workers.runtime.supervisor.slots import Slot
 
 STOP_SECONDS = 10.0
 """How long a child may take to stop on cancel or pause before it is killed."""
-FIRST_POLL, LATER_POLL = 0.02, 0.1
+FIRST_POLL, LATER_POLL = 0.05, 0.1
 FAST_POLL_SECONDS = 10.0
 """How long the events of a new child are polled often."""
 
