@@ -33,7 +33,8 @@ compares is never left out. They change no answer.
 class SampleReading(Contract):
     """How a network of samples reads a sound, as `Wav2Vec2FeatureExtractor` of transformers prepares it.
 
-    A sound goes up to the last sample that differs from the row's last one: what is behind it is padding.
+    A sound goes up to the last sample that differs from the row's last one: what is behind it is padding. Rows of sound
+    files mark the end of a sound that ends in digital silence, by 2^-24.
     """
 
     normalize: bool = Field(

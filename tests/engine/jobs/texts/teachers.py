@@ -37,8 +37,8 @@ def words_alone() -> Any:
     )
 
 
-def network(seed: int = 0) -> Any:
-    """A small random BERT for two classes, in evaluation mode."""
+def network(seed: int = 0, head: str = "Sequence") -> Any:
+    """A small random BERT for two classes, of a text or (`Token`) of each of its tokens, in evaluation mode."""
     transformers = package("transformers")
     torch.manual_seed(seed)
     config = transformers.BertConfig(
@@ -51,7 +51,7 @@ def network(seed: int = 0) -> Any:
         id2label=dict(enumerate(CLASSES)),
         label2id={name: i for i, name in enumerate(CLASSES)},
     )
-    made = transformers.BertForSequenceClassification(config)
+    made = getattr(transformers, f"BertFor{head}Classification")(config)
     with torch.no_grad():
         for each in made.parameters():
             each += 0.2 * torch.randn_like(each)
@@ -69,10 +69,12 @@ def packed(folder: Path, made: Any) -> Path:
     return folder / "model.zip"
 
 
-def as_teacher(harness: EngineHarness, archive: Path) -> ModelInput:
-    """The folder as a teacher of the harness, as an inspection reads it."""
+def as_teacher(harness: EngineHarness, archive: Path, kind: str = "class") -> ModelInput:
+    """The folder as a teacher of the harness, as an inspection reads it. `kind`: of its output."""
     path = harness.folder / "teacher.safetensors"
-    found = convert_folder(archive, path, ModelManifest.model_validate(MANIFEST))
+    found = convert_folder(
+        archive, path, ModelManifest.model_validate({**MANIFEST, "outputs": {"label": {"kind": kind}}})
+    )
     assert found.tokenizer is not None
     harness.keep_tokenizer(found.tokenizer)
     facts = inspect_family_model(path, measured_manifest(found.manifest))

@@ -17,6 +17,7 @@ from app.contracts.resources.inputs.audio import AudioForm
 from app.contracts.resources.manifests import ClassOutput, ModelManifest
 from app.contracts.specs.families.huggingface_configs import BAND_TYPES, SAMPLE_TYPES
 from app.contracts.specs.families.library import HuggingFace
+from tests.engine.data.formats.sounds.recordings import encoded, features_of
 from tests.engine.models.library.folders import packed
 from tests.engine.models.library.sound_folders import (
     BANDS,
@@ -103,6 +104,37 @@ def test_sounds_get_the_answers_of_transformers_through_its_feature_extractor(
     assert spec.classes == CLASSES
     assert [layer.name for layer in facts.layers if len(layer.shape or ()) == 2]
     assert not any("conv_layers" in layer.name for layer in facts.layers), "a series is no sequence of vectors"
+
+
+SILENT_TAILS = {
+    "padded": (900, 400),
+    "filling the row": (SAMPLES, 600),
+    "cut in its tail": (2000, 700),
+    "silent": (900, 900),
+}
+
+
+@pytest.mark.parametrize("tail", SILENT_TAILS)
+@pytest.mark.parametrize("masked", [False, True])
+def test_silence_at_the_end_of_a_file_is_part_of_its_sound(masked: bool, tail: str, tmp_path: Path) -> None:
+    """The trap: it looks like padding, without which a sound is normalised and masked."""
+    theirs = network("wav2vec2", **(MASKED if masked else {}))
+    processor = extractor("wav2vec2", return_attention_mask=masked)
+    _, ours = read(packed(saved(theirs, tmp_path / "model", processor), tmp_path / "m.zip"))
+    count, silent = SILENT_TAILS[tail]
+    sound = 0.1 * np.random.default_rng(0).normal(size=count)
+    sound[count - silent :] = 0.0
+    row = features_of(encoded(sound, codec="FLOAT"), seconds=0.1, features="samples")
+    each = processor([sound[:SAMPLES].astype(np.float32)], sampling_rate=16_000)
+    with torch.no_grad():
+        expected = theirs(**processor.pad(each, padding="max_length", max_length=SAMPLES, return_tensors="pt")).logits
+    found = answers(ours, torch.from_numpy(row)[None])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 if tail != "silent" else 1e-3)
+    if tail != "silent":
+        cut = sound.copy()[: min(count, SAMPLES) - silent] if count <= SAMPLES else sound[: count - silent]
+        shorter = features_of(encoded(cut, codec="FLOAT"), seconds=0.1, features="samples")
+        other = answers(ours, torch.from_numpy(shorter)[None])
+        assert float((other - expected).abs().max()) > 1e-4, "the sound without its tail is another"
 
 
 @pytest.mark.parametrize("name", sorted(BAND_TYPES))

@@ -14,7 +14,7 @@ from app.contracts.resources.facts import ModelFacts, OpenShape
 from app.contracts.resources.inputs.audio import AudioForm
 from app.contracts.resources.inputs.images import ImageForm
 from app.contracts.resources.inputs.texts import TokenEncoding, reads_same_tokens
-from app.contracts.resources.manifests import DatasetManifest, InputSpec, InputTransform
+from app.contracts.resources.manifests import DatasetManifest, InputSpec, InputTransform, TokenClassOutput
 from app.contracts.resources.raw_rows import RawInput, RawType, Spellings, form_of
 from app.contracts.resources.row_layouts import channels_first
 from app.contracts.wire.predictions import SessionOrder, TaughtOutput
@@ -147,6 +147,8 @@ def _of_network(name: str, form: RawInput, facts: ModelFacts, dataset: DatasetMa
     transform = facts.inputs.get(name, InputTransform())
     encoding, tokens = transform.encoding, transform.tokens
     is_upload = dataset is None and name not in facts.raw_inputs
+    if is_upload and tokens is not None and not tokens.ids and _labels_tokens(facts):
+        tokens = tokens.model_copy(update={"words": True})
     return InputForm(
         name,
         form.dtype,
@@ -160,6 +162,11 @@ def _of_network(name: str, form: RawInput, facts: ModelFacts, dataset: DatasetMa
         tokens=tokens,
         pairs_too=is_upload and tokens is not None and not tokens.ids and not tokens.words,
     )
+
+
+def _labels_tokens(facts: ModelFacts) -> bool:
+    """Whether a model answers for each token, and so for words, of which a row is a list."""
+    return any(isinstance(each.spec, TokenClassOutput) for each in facts.outputs.values())
 
 
 def _columns(name: str, form: RawInput, transform: InputTransform, dataset: DatasetManifest | None) -> tuple[str, ...]:

@@ -13,6 +13,10 @@ _LEAST_POWER: Final = 1e-10
 _DECADES: Final = 8.0
 _LEAST_OF_KALDI: Final = 2.0**-23
 _EMPHASIS: Final = 0.97
+_END: Final = 2.0**-24
+"""What tells the last sample of a sound that ends in digital silence from the padding behind it: half a step of 24
+bits.
+"""
 Numbers = NDArray[np.float64]
 
 
@@ -22,7 +26,7 @@ def row_of(samples: Numbers, sound: range, form: AudioForm) -> NDArray[np.float3
     """
     bands = form.bands
     if bands is None:
-        return samples.astype(np.float32)[None]
+        return _with_an_end(samples.astype(np.float32), sound)[None]
     match bands.scale:
         case "slaney":
             found = _log_mel(samples, bands)
@@ -31,6 +35,18 @@ def row_of(samples: Numbers, sound: range, form: AudioForm) -> NDArray[np.float3
         case _:
             assert_never(bands.scale)
     return found.astype(np.float32)[None]
+
+
+def _with_an_end(samples: NDArray[np.float32], sound: range) -> NDArray[np.float32]:
+    """Samples whose sound ends where a network looks for its end: at the last that differs from what is behind it, or
+    at the end of the row from the one before. In place: the last sample is moved by _END where it does not, and where
+    there is anything but silence, beside which it would be loud.
+    """
+    last = sound.stop - 1
+    beside = sound.stop if sound.stop < len(samples) else max(0, last - 1)
+    if samples[last] == samples[beside] and (samples[sound.start : last] != samples[beside]).any():
+        samples[last] += _END
+    return samples
 
 
 def _log_mel(samples: Numbers, bands: Bands) -> Numbers:

@@ -17,7 +17,7 @@ from workers.engine.data.formats.sounds.decode import features
 
 STORED: Final = "sounds"
 """The folder of features of sounds in a store."""
-DECODER: Final = 1
+DECODER: Final = 2
 """To be raised with every change of what a sound's features are, or of the order of a file's sounds."""
 
 
