@@ -211,15 +211,15 @@ def test_an_upload_is_halved_without_a_dataset(client: Client, wide: Json, tmp_p
     assert 0.0 < float(np.abs(outputs(half, ROWS) - expected).max()) < 0.01 * float(expected.std())
 
 
-def test_rows_that_an_upload_does_not_read_fail_the_export_alone(
+def test_rows_that_an_upload_does_not_read_are_refused_and_others_are_exported(
     client: Client, wide: Json, dataset: str, tmp_path: Path
 ) -> None:
     np.savez(tmp_path / "narrow.npz", x=ROWS[:, :3], y=np.arange(90) % 2)
     manifest: Json = {"name": "narrow", "format": "npz", "inputs": {"x": {"kind": "array"}}}
     manifest["targets"] = {"y": {"kind": "class", "classes": 2}}
     narrow = client.upload("datasets", manifest, tmp_path / "narrow.npz")
-    failed = quantized(client, wide["id"], {"format": "int8", "dataset": narrow["id"]})
-    assert (failed["state"], failed["error"]["code"]) == ("failed", "shape_mismatch")
+    refused = client.http.post(f"/v1/models/{wide['id']}/exports", json={"format": "int8", "dataset": narrow["id"]})
+    assert (refused.status_code, refused.json()["code"]) == (422, "shape_mismatch")
     done = quantized(client, wide["id"], {"format": "int8", "dataset": dataset})
     assert done["state"] == "succeeded", done["error"]
     party = client.report(done)["party"]

@@ -75,7 +75,7 @@ async def _kept_to(database: Database, job_id: str, student: str, hits: Sequence
         )
     states = [str(event.data["state"]) for event in events if event.type == "state"]
     ends = [state for state in states if state in TERMINAL]
-    mine = [hit for hit in hits if hit.job_id == job_id]
+    mine = [hit for hit in hits if hit.job_id == job_id and not _ended_before(events, hit)]
     waits = [_until(_runs_again, events, hit) for hit in mine]
     freed = [_until(_moved, events, hit) for hit in mine]
     late = [wait for wait in freed if wait is None or wait > lease_seconds + SPARE]
@@ -88,6 +88,12 @@ async def _kept_to(database: Database, job_id: str, student: str, hits: Sequence
         bit_exact=digests == {student} if succeeded else None,
         recovery=max((wait for wait in waits if wait is not None), default=None),
     )
+
+
+def _ended_before(events: Sequence[EventRow], hit: Hit) -> bool:
+    """Whether a job had ended when the fault came, in a transaction that was committed after the look."""
+    ends = [event for event in events if event.type == "state" and str(event.data["state"]) in TERMINAL]
+    return any(event.time < hit.when for event in ends)
 
 
 def _until(wanted: Callable[[Mapping[str, Any], int], bool], events: Sequence[EventRow], hit: Hit) -> float | None:

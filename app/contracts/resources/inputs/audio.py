@@ -1,9 +1,10 @@
 """Inputs of sounds, and the features that they become."""
 
+from collections.abc import Mapping
 from math import prod
-from typing import Annotated, Final, Literal, Self, assert_never
+from typing import Annotated, Any, Final, Literal, Self, assert_never
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from app.contracts.base import Column, Contract, Shape, left_out
 from app.contracts.resources.inputs.bands import Bands
@@ -52,6 +53,20 @@ class Fbank(Contract):
     )
 
 
+def _features(value: Any) -> Literal["samples", "fbank", "log_mel"]:
+    """Which features a document means: those of Whisper have no `kind`."""
+    if isinstance(value, str):
+        return "samples"
+    kind = value.get("kind") if isinstance(value, Mapping) else None
+    return "log_mel" if isinstance(value, LogMel) or (isinstance(value, Mapping) and kind is None) else "fbank"
+
+
+SoundFeatures = Annotated[
+    Annotated[LogMel, Tag("log_mel")] | Annotated[Fbank, Tag("fbank")] | Annotated[Literal["samples"], Tag("samples")],
+    Discriminator(_features),
+]
+
+
 class AudioForm(Contract):
     """What sounds become: rows of one length, features of bands float32 [1, mels, frames] or samples float32 [1, n]."""
 
@@ -66,7 +81,7 @@ class AudioForm(Contract):
     rate: int = Field(
         default=16_000, ge=4_000, le=48_000, description="Sampling rate in Hz to which every sound is resampled."
     )
-    features: LogMel | Fbank | Literal["samples"] = Field(
+    features: SoundFeatures = Field(
         default_factory=LogMel,
         description="The features of a sound: log-mels as Whisper has them by default, those of Kaldi with "
         '`"kind": "fbank"`, or `samples`: the samples as they are, a series of one channel, as wav2vec 2.0 and ONNX '

@@ -17,6 +17,7 @@ from app.contracts.resources.inputs.audio import AudioForm
 from app.contracts.resources.manifests import ClassOutput, ModelManifest
 from app.contracts.specs.families.huggingface_configs import BAND_TYPES, SAMPLE_TYPES
 from app.contracts.specs.families.library import HuggingFace
+from app.contracts.specs.families.sounds import SampleReading
 from tests.engine.data.formats.sounds.recordings import encoded, features_of
 from tests.engine.models.library.folders import packed
 from tests.engine.models.library.sound_folders import (
@@ -168,6 +169,17 @@ def test_a_folder_says_how_it_makes_rows_of_sound_files(name: str, tmp_path: Pat
     assert facts.inputs["audio"].form == AudioForm.model_validate(FORMS[name])
 
 
+def test_an_extractor_beside_a_tokenizer_is_read_of_their_common_file(tmp_path: Path) -> None:
+    folder = saved(network("wav2vec2"), tmp_path / "model", extractor("wav2vec2", return_attention_mask=True))
+    alone = folder / "preprocessor_config.json"
+    both = {"processor_class": "Wav2Vec2Processor", "feature_extractor": json.loads(alone.read_text())}
+    (folder / "processor_config.json").write_text(json.dumps(both))
+    alone.unlink()
+    facts, _ = read(packed(folder, tmp_path / "m.zip"))
+    assert isinstance(facts.architecture, HuggingFace)
+    assert facts.architecture.samples == SampleReading(normalize=True, mask=True)
+
+
 def test_a_form_of_the_manifest_says_the_number_of_samples(tmp_path: Path) -> None:
     form = {"seconds": 0.2, "rate": 8_000, "keep": "centre", "features": "samples"}
     path = packed(saved(network("wav2vec2"), tmp_path / "model"), tmp_path / "m.zip")
@@ -228,6 +240,7 @@ FAULTS: dict[str, tuple[str, Json, Json, Json, str]] = {
     "bands that disagree": ("whisper", {}, {"feature_size": 80}, MANIFEST, "unsupported_config"),
     "frames beyond all bounds": ("whisper", {"max_source_positions": 10_000}, {}, MANIFEST, "shape_mismatch"),
     "frames that are a text": ("whisper", {"max_source_positions": "x"}, {}, MANIFEST, "unsupported_config"),
+    "noise for each sound": ("whisper", {}, {"dither": 0.5}, MANIFEST, "unsupported_config"),
     "frames that disagree": (
         "audio-spectrogram-transformer", {}, {"max_length": 1024}, MANIFEST, "unsupported_config"
     ),

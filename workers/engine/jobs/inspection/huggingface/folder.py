@@ -24,6 +24,8 @@ MAX_JSON_BYTES = 4 << 20
 MODULES = "modules.json"
 _CONFIG = "config.json"
 _OWNERS = "sentence_transformers."
+PROCESSOR = "preprocessor_config.json"
+_SEVERAL_PROCESSORS = "processor_config.json"
 _PICKLES = (".bin", ".pt", ".pth", ".msgpack", ".h5")
 
 
@@ -135,6 +137,16 @@ class Folder:
             raise unreadable(f"`{name}` is no JSON") from None
         if not isinstance(found, dict):
             raise unreadable(f"`{name}` is no JSON object")
+        return found
+
+    def processor(self, part: str) -> dict[str, Any]:
+        """What prepares rows: `preprocessor_config.json`, else this part of `processor_config.json`, which has those of
+        several kinds, such as `feature_extractor`. Empty where there is neither.
+        """
+        alone = self.document(PROCESSOR)
+        found = alone or self.document(_SEVERAL_PROCESSORS).get(part, {})
+        if not isinstance(found, dict):
+            raise unreadable(f"`{part}` of `{_SEVERAL_PROCESSORS}` is no JSON object")
         return found
 
     def weights(self, scratch: Path) -> dict[str, Tensor]:

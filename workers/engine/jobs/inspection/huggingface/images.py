@@ -27,7 +27,7 @@ def read_images(
 
     Raises UserError `unsupported_config`, `unreadable`, `shape_mismatch`.
     """
-    processor, name = folder.document("preprocessor_config.json"), str(config["model_type"])
+    processor, name = folder.processor("image_processor"), str(config["model_type"])
     own = own_keys(name)
     check_known(config, name, {*own, *OF_ROWS})
     given = {key: tuples(config[key]) for key in own if config.get(key) is not None and config[key] != own[key]}

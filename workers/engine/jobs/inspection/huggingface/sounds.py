@@ -11,7 +11,7 @@ from app.contracts.specs.families.huggingface_configs import SAMPLE_TYPES
 from app.contracts.specs.families.sounds import ADAPTERS, FIXED, FRAMES_A_PLACE, SampleReading
 from workers.engine.jobs.inspection.huggingface.configurations import Reading, check_known, network_of
 from workers.engine.jobs.inspection.huggingface.extractors import form_of_sounds
-from workers.engine.jobs.inspection.huggingface.folder import Folder
+from workers.engine.jobs.inspection.huggingface.folder import PROCESSOR, Folder
 from workers.engine.jobs.inspection.huggingface.sentences import SentenceModules
 from workers.engine.models.families.library.huggingface import own_keys
 from workers.engine.models.families.library.packages import package
@@ -19,7 +19,6 @@ from workers.engine.models.families.library.sound_configs import OF_SOUNDS, with
 
 INPUT: Final = "audio"
 """The input's name where the manifest gives none."""
-_PROCESSOR: Final = "preprocessor_config.json"
 _HEADS: Final = ("ForSequenceClassification", "ForAudioClassification")
 _READ: Final = {"padding_side": "right", "padding_value": 0.0, "feature_size": 1}
 """What a feature extractor of samples says, and what is done here."""
@@ -38,7 +37,7 @@ def read_sounds(
 
     Raises UserError `unsupported_config`, `shape_mismatch`.
     """
-    name, processor = str(config["model_type"]), folder.document(_PROCESSOR)
+    name, processor = str(config["model_type"]), folder.processor("feature_extractor")
     if sentences is None:
         _check_architectures(config)
     _check_adapters(config)
@@ -84,7 +83,7 @@ def _reading(processor: Mapping[str, Any]) -> SampleReading:
     if wrong:
         raise UserError(
             "unsupported_config",
-            f"{_PROCESSOR} has {listed(wrong)} with a value that is not read, expected one channel, padded with zeros "
+            f"{PROCESSOR} has {listed(wrong)} with a value that is not read, expected one channel, padded with zeros "
             "behind: correct it",
         )
     return SampleReading(
@@ -102,11 +101,12 @@ def _bands(name: str, config: Mapping[str, Any], processor: Mapping[str, Any]) -
     else:
         bands, frames = own["num_mel_bins"], own["max_length"]
         found = {"num_mel_bins": bands, "max_length": frames}
+    found["dither"] = 0.0  # noise that is drawn for each sound
     wrong = {key: processor[key] for key, value in found.items() if processor.get(key, value) != value}
     if wrong:
         raise UserError(
             "unsupported_config",
-            f"{_PROCESSOR} says {wrong}, and config.json { ({key: found[key] for key in wrong}) }: save both again",
+            f"{PROCESSOR} says {wrong}, and config.json { ({key: found[key] for key in wrong}) }: save both again",
         )
     return (1, bands, frames)
 
@@ -121,7 +121,7 @@ def _standardized(name: str, spec: ModelInputSpec, processor: Mapping[str, Any])
     if not all(isinstance(each, int | float) and not isinstance(each, bool) for each in (mean, std)) or not std > 0:
         raise UserError(
             "unsupported_config",
-            f"`mean` and `std` of {_PROCESSOR} are {str(mean)[:40]} and {str(std)[:40]}, expected a number and one "
+            f"`mean` and `std` of {PROCESSOR} are {str(mean)[:40]} and {str(std)[:40]}, expected a number and one "
             "above 0: correct them",
         )
     return ModelInputSpec(mean=float(mean), std=2.0 * float(std))
@@ -151,7 +151,7 @@ def _notes(processor: Mapping[str, Any]) -> tuple[dict[str, str], ...]:
     if processor:
         return ()
     message = (
-        f"the folder has no {_PROCESSOR}: samples of each sound are brought to mean 0 and deviation 1, without a mask, "
+        f"the folder has no {PROCESSOR}: samples of each sound are brought to mean 0 and deviation 1, without a mask, "
         "and features are read as they are: add the file where the model was trained otherwise"
     )
     return ({"code": "no_feature_extractor", "message": message},)

@@ -67,7 +67,9 @@ def _check_convolutions(name: str, given: Mapping[str, Any], samples: int) -> No
     needed = receptive_field(kernels, strides)
     if samples < needed:
         raise _unsupported(
-            name, f"its convolutions need {needed} samples, and rows have {samples}: choose longer `seconds`"
+            name,
+            f"its convolutions need {needed} samples, and rows have {samples}: choose longer `seconds` of the dataset, "
+            "or a larger `shape` in the manifest of a model",
         )
 
 
