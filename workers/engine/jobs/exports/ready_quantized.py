@@ -23,6 +23,7 @@ from app.contracts.wire.orders import ExportOutcome, Order
 from workers.engine.common.environment import environment
 from workers.engine.data.dataset import Dataset, TargetColumn
 from workers.engine.data.joining import read_datasets
+from workers.engine.data.labels.class_order import in_order_of
 from workers.engine.data.rows.forms import files_of_manifest
 from workers.engine.data.rows.joined import InputLayout
 from workers.engine.evaluation.cost.measured import MeasuredFile
@@ -179,13 +180,15 @@ def _of_dataset(student: RawStudent, dataset: Dataset, sources: Mapping[str, str
 
 
 def _target(dataset: Dataset, name: str, spec: OutputSpec, size: int) -> TargetColumn | None:
-    """The labels of an output: the target of its name, or the only one of its kind, if it counts the same things."""
+    """The labels of an output: the target of its name, or the only one of its kind, if it counts the same things.
+    Classes are matched by name.
+    """
     alike = {key: each for key, each in dataset.targets.items() if each.kind == spec.kind}
     target = alike.get(name) or (next(iter(alike.values())) if len(alike) == 1 else None)
     if target is None or target.size != size:
         return None
     named = spec.classes if isinstance(spec, ClassOutput) else None
-    return None if named and target.classes and tuple(named) != tuple(target.classes) else target
+    return target if named is None else in_order_of(target, named)
 
 
 def _read(order: Order, spec: ExportJob, student: RawStudent, facts: ModelFacts) -> tuple[Dataset, dict[str, str]]:
