@@ -17,7 +17,7 @@ def rows_misfit(model: ModelFacts, dataset: DatasetFacts) -> Problem | None:
     """What is wrong with a dataset on whose rows a file of a model of a family is to be measured; None if nothing is.
 
     Codes are `input_mismatch`, `category_mismatch`, `missing_mismatch`, `shape_mismatch`, and those of `inputs_read`.
-    Rows that a dataset makes of its files must be those of the model's own form, which the figures would not be of else.
+    Rows that a dataset makes of its files must be those of the model's own form: figures of others are not the file's.
     Whether numbers are missing is not known of datasets that an older version inspected: the job sees it.
     """
     theirs = tokens_of(model)

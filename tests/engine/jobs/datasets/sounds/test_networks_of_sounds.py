@@ -135,16 +135,19 @@ def test_a_teacher_of_samples_teaches_a_student_of_features_and_one_of_its_own_l
     assert (cut.student.parameters or 0) < (report.teachers[0].parameters or 0)
 
 
-def test_a_teacher_hears_the_files_of_a_dataset_that_has_features_alone(harness: EngineHarness, tmp_path: Path) -> None:
+@pytest.mark.parametrize("inputs", [["mel"], ["wave", "mel"]], ids=["features alone", "two inputs of one column"])
+def test_a_teacher_hears_the_files_of_a_dataset_whose_inputs_have_other_names(
+    inputs: list[str], harness: EngineHarness, tmp_path: Path
+) -> None:
     path = zipped(harness.folder / "sounds.zip", sounds())
-    mel = {"kind": "audio", **MEL}
-    harness.file(path, format="sounds", inputs={"mel": mel}, targets=TARGETS, splits={"column": "split"})
+    forms = {name: {"kind": "audio", **FORMS[name]} for name in inputs}
+    harness.file(path, format="sounds", inputs=forms, targets=TARGETS, splits={"column": "split"})
     theirs = taught(harness, tmp_path, input_name="audio")
     rows = [features_of(TESTED[name], **WAVE)[0] for name in sorted(TESTED)]
     batch = sound_folders.extractor("wav2vec2")(rows, sampling_rate=RATE, return_tensors="pt")
     with torch.no_grad():
         classes = theirs(**batch).logits.argmax(1).numpy()
-    report = report_of(harness.run(distill({"family": "convnet", "channels": [4]})))
+    report = report_of(harness.run(distill({"family": "convnet", "channels": [4], "inputs": ["mel"]})))
     right = (classes == np.repeat([0, 1], len(rows) // 2)).mean()
     assert report.teachers[0].tasks["label"]["accuracy"] == pytest.approx(right)
 
