@@ -179,3 +179,45 @@ def test_what_a_network_of_sounds_does_not_read_is_a_problem_of_the_dry_run(
         rounded = {"quantization": {"aware": True}} if network.pop("aware", False) else {}
         found = harness.dry_run(distill(network, **rounded))
         assert [each.pointer for each in found.problems] == [pointer], found.problems
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "way_out"),
+    [
+        ("wav2vec2", ["mel"], 'with the `features` `"samples"`'),
+        ("whisper", ["wave"], 'with the `features` `{"mels": 64}` or `{"kind": "fbank"}`'),
+        ("wav2vec2", ["mel", "wave"], 'select what it reads, such as "inputs": ["wave"]'),
+        ("whisper", ["wave", "mel"], 'select what it reads, such as "inputs": ["mel"]'),
+    ],
+)
+def test_features_of_another_kind_than_a_network_reads_are_refused_with_the_way_to_them(
+    name: str, inputs: list[str], way_out: str, harness: EngineHarness
+) -> None:
+    path = zipped(harness.folder / "sounds.zip", sounds())
+    forms = {each: {"kind": "audio", **FORMS[each]} for each in inputs}
+    harness.file(path, format="sounds", inputs=forms, targets=TARGETS, splits={"column": "split"})
+    network = {**student(name), "inputs": inputs[:1]}
+    (problem,) = harness.dry_run({"kind": "train", "target": "label", "model": network}).problems
+    assert problem.pointer == "/model/input_shape"
+    assert problem.detail.startswith(f"huggingface's `{name}` needs rows of shape [channels, ")
+    assert way_out in problem.detail
+
+
+@pytest.mark.parametrize("network", [{"from_teacher": {"layers": [0]}}, {"model": TEACHER}], ids=["part", "whole"])
+def test_a_student_of_a_models_network_says_which_rows_its_weights_are_for(
+    network: Json, harness: EngineHarness, tmp_path: Path
+) -> None:
+    with_sounds(harness)
+    taught(harness, tmp_path, "whisper")
+    path = zipped(harness.folder / "sounds.zip", sounds())
+    mel = {"kind": "audio", "seconds": 0.6, "features": {"mels": 40}}
+    harness.file(path, format="sounds", inputs={"mel": mel}, targets=TARGETS, splits={"column": "split"})
+    (problem,) = [each for each in harness.dry_run(distill(network)).problems if each.code == "pretrained_misfit"]
+    field = next(iter(network))
+    assert problem.pointer == f"/student/{field}"
+    assert problem.detail.startswith("expected sounds of 32 mels x 40 frames, for which the weights of ")
+    assert (
+        "found sounds of 40 mels x 60 frames: give the dataset's input `features` of as many `mels`" in problem.detail
+    )
+    assert "`pretrained`" not in problem.detail
+    assert f"`{field}`" in problem.detail, "the field that was posted"
