@@ -84,21 +84,24 @@ def inputs_of_files(model: ModelFacts, datasets: Sequence[Files]) -> tuple[str, 
 
 
 def reads_rows_of(model: ModelFacts, datasets: Sequence[Files]) -> bool:
-    """Whether the datasets make the same rows of their files as the model's own form does."""
+    """Whether the datasets make the same rows of their files as the model's own form does, in an input where the model
+    finds rows: that of its input's name, or a dataset's only one.
+    """
     own, names = own_form(model), inputs_of_files(model, datasets)
     if own is None or not names:
         return own is None
-    return all(files.forms[name] == own[1] for files, name in zip(datasets, names, strict=True))
+    return all(
+        files.forms[name] == own[1] and (name == own[0] or len(files.forms) == 1)
+        for files, name in zip(datasets, names, strict=True)
+    )
 
 
 def reads_files(model: ModelFacts, datasets: Sequence[Files], *, augmented: bool) -> tuple[str, ...]:
     """The input of each of a job's datasets whose files a teacher reads by its own form; empty for one that reads the
     rows of the datasets, as all do where rows are `augmented`: it answers for a row as the student sees it. Models that
-    were trained here on the rows that the datasets make read these, where the datasets have an input for them: one of
-    their input's name, or a single one.
+    were trained here on the rows that the datasets make read these.
     """
     is_declared = any(each.form is not None for each in model.inputs.values())
-    has_rows = all(len(files.forms) == 1 or not files.forms.keys().isdisjoint(model.inputs) for files in datasets)
-    if augmented or (not is_declared and has_rows and reads_rows_of(model, datasets)):
+    if augmented or (not is_declared and reads_rows_of(model, datasets)):
         return ()
     return inputs_of_files(model, datasets)

@@ -95,7 +95,7 @@ def _other_rows(network: LibraryArchitecture, model: LibraryArchitecture) -> str
     if network.reads != "tokens" and network.name in BAND_TYPES:
         side = "`features` of as many `mels`, with `seconds` and `hop` for as many frames"
     elif network.reads != "tokens":
-        side = "the `size` and channels"
+        side = "that size and as many channels"
     return (
         f"expected {_rows(model)}, for which the weights of {model.family}'s `{model.name}` are, found "
         f"{_rows(network)}: give the dataset's input {side}, name a model of such rows, or start from random weights"

@@ -73,12 +73,12 @@ def _sides_misfit(arch: Architecture, names: tuple[str, ...], shape: tuple[int, 
 
 def _rows_for(arch: Architecture, names: tuple[str, ...], dataset: DatasetFacts) -> str:
     """How rows come to have as many dimensions as the network takes: by other inputs, or other features of sounds."""
-    numbers = [name for name, facts in dataset.inputs.items() if facts.tokens is None]
+    numbers = [name for name, facts in dataset.inputs.items() if facts.tokens is None and name not in names]
     others = [name for name in numbers if arch.sides_misfit(dataset.inputs[name].shape) is None]
-    if others:
+    if arch.input_shape is None and others:
         return f'select what it reads, such as "inputs": ["{others[0]}"]'
     form = form_of_files(dataset.inputs[names[0]])
-    if len(names) > 1 or not isinstance(form, AudioForm):
+    if arch.input_shape is not None or len(names) > 1 or not isinstance(form, AudioForm):
         return "give `input_shape` here or `shape` in the dataset's manifest"
     wanted = '`{"mels": 64}` or `{"kind": "fbank"}`' if form.features == "samples" else '`"samples"`'
     return (

@@ -17,12 +17,15 @@ def at_places(column: TargetColumn, places: Sequence[int]) -> Tensor:
 
 def in_order_of(column: TargetColumn, names: Sequence[str]) -> TargetColumn | None:
     """A target of kind class with its classes in the order of `names`, matched by name; numbers without names as where
-    datasets are joined. None where they are not the same classes.
+    datasets are joined. None where they are not the same classes, or two have one name.
     """
     ours = column.classes
-    if column.size != len(names) or (ours is not None and set(ours) != set(names)):
+    if column.size != len(names):
         return None
+    if ours is None:
+        return replace(column, values=at_places(column, places_of_numbers(names)), classes=tuple(names))
     if ours == tuple(names):
         return column
-    places = places_of_numbers(names) if ours is None else [names.index(name) for name in ours]
-    return replace(column, values=at_places(column, places), classes=tuple(names))
+    if set(ours) != set(names) or len(set(names)) < len(names):
+        return None
+    return replace(column, values=at_places(column, [names.index(name) for name in ours]), classes=tuple(names))

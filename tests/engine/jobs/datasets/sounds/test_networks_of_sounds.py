@@ -152,6 +152,24 @@ def test_a_teacher_hears_the_files_of_a_dataset_whose_inputs_have_other_names(
     assert report.teachers[0].tasks["label"]["accuracy"] == pytest.approx(right)
 
 
+@pytest.mark.parametrize("inputs", [["mel", "wave"], ["wave", "mel"]])
+def test_a_student_of_the_service_hears_the_files_of_a_dataset_with_several_inputs_of_them(
+    inputs: list[str], harness: EngineHarness
+) -> None:
+    """Also where one of these inputs has the rows that it was trained on, under another name."""
+    path, network = zipped(harness.folder / "sounds.zip", sounds()), {"family": "convnet", "channels": [4]}
+    for names in (["audio"], inputs):
+        forms = {name: {"kind": "audio", **FORMS[name.replace("audio", "mel")]} for name in names}
+        harness.file(path, format="sounds", inputs=forms, targets=TARGETS, splits={"column": "split"})
+        if names == ["audio"]:
+            trained = harness.run({"kind": "train", "target": "label", "model": network, "training": TRAINING}, "own")
+            harness.teacher(trained, harness.folder / "own" / "attempt-1")
+    found = harness.run(distill({**network, "inputs": ["mel"]}, training={"steps": 2, "batch_size": 20}))
+    assert report_of(found).teachers[0].tasks["label"]["nll"] == pytest.approx(
+        report_of(trained).student.tasks["label"]["nll"], rel=1e-5
+    )
+
+
 def test_a_student_of_samples_continues_at_a_step_as_if_it_had_not_stopped(
     harness: EngineHarness, tmp_path: Path
 ) -> None:
