@@ -113,7 +113,8 @@ def _check_job(spec: AnyTrainingJob, goals: Sequence[Goal], dataset: DatasetFact
         refuse("/quantization", detail + way_out)
     rounded = [each for each in spec.exports if each != "onnx"]
     if rounded and goal.kind == "map":
-        refuse("/exports", f"`{rounded[0]}` is not made of networks that answer for {words.places}: use `onnx`")
+        place = f"/exports/{spec.exports.index(rounded[0])}"
+        refuse(place, f"`{rounded[0]}` is not made of networks that answer for {words.places}: use `onnx`")
     for pointer, _ in searches(spec.model_dump(mode="json")):
         refuse(pointer, f"tasks on {words.labels} have no searches: give a number")
     for each in goals:

@@ -3,6 +3,7 @@
 from math import prod
 
 from app.contracts.problems import Problem
+from app.contracts.resolving.data.forms import form_of_files
 from app.contracts.resolving.data.inputs import inputs_read, shapes_of
 from app.contracts.resolving.data.texts import tokens_of
 from app.contracts.resolving.findings import quoted
@@ -16,6 +17,7 @@ def rows_misfit(model: ModelFacts, dataset: DatasetFacts) -> Problem | None:
     """What is wrong with a dataset on whose rows a file of a model of a family is to be measured; None if nothing is.
 
     Codes are `input_mismatch`, `category_mismatch`, `missing_mismatch`, `shape_mismatch`, and those of `inputs_read`.
+    Rows that a dataset makes of its files must be those of the model's own form: figures of others are not the file's.
     Whether numbers are missing is not known of datasets that an older version inspected: the job sees it.
     """
     theirs = tokens_of(model)
@@ -71,7 +73,19 @@ def _misfit(transform: InputTransform, rows: InputFacts, source: str) -> Problem
                 f"than `{source}` of the dataset has: list the `categories` of the model's `inputs` in its manifest"
             )
             return Problem(pointer="", code="category_mismatch", detail=detail)
-    return missing_misfit(theirs, ours, source, has_gaps=bool(rows.column_counts))
+    missing = missing_misfit(theirs, ours, source, has_gaps=bool(rows.column_counts))
+    return missing or _other_form(transform, rows, source)
+
+
+def _other_form(transform: InputTransform, rows: InputFacts, source: str) -> Problem | None:
+    own, found = transform.form, form_of_files(rows)
+    if own is None or found is None or own == found:
+        return None
+    detail = (
+        f"the model reads files as {own.model_dump_json()}, and `{source}` of the dataset makes other rows, "
+        f"{found.model_dump_json()}: name a dataset whose input is described as the model's `form`"
+    )
+    return Problem(pointer="", code="shape_mismatch", detail=detail)
 
 
 def missing_misfit(

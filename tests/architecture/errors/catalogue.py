@@ -188,7 +188,7 @@ SPECS: Final[Mapping[str, str]] = {
     "transform_undefined": "leave `transform` out",
     "unknown_block": "name blocks of the teacher; the detail says how many there are",
     "width_misfit": "choose widths that are whole heads of the teacher's, and no larger than its own",
-    "pretrained_misfit": "name a model of the same network, or leave `pretrained` out",
+    "pretrained_misfit": "name a model of the same network for such rows, or start from random weights",
     "quantization_undefined": "leave `quantization` out, and name `int8` in `exports`, or use another network",
     "init_undefined": "leave `init` out, or use a family that Stillhouse builds",
     "not_predictions": "name predictions, or a target of the dataset by `columns`",

@@ -26,6 +26,15 @@ def test_a_form_is_of_sounds_where_it_has_a_length_and_else_of_images() -> None:
     assert parsed(form={"size": [4, 6]}).transform.form == image, "what an inspection keeps of it"
 
 
+def test_bilinear_is_the_filter_that_is_left_out_also_in_documents() -> None:
+    named, left_out = parsed(form={"size": [4, 6], "filter": "bilinear"}), parsed(form={"size": [4, 6]})
+    assert named == left_out
+    assert named.model_dump_json() == left_out.model_dump_json()
+    image = {"kind": "image", "size": [4, 6]}
+    both = [ImageInput.model_validate_json(json.dumps(each)) for each in ({**image, "filter": "bilinear"}, image)]
+    assert both[0].model_dump_json() == both[1].model_dump_json()
+
+
 @pytest.mark.parametrize(
     ("fields", "place"),
     [

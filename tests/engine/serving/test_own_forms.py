@@ -1,6 +1,7 @@
 """A model with a form of its own answers files as that form reads them, also beside its student."""
 
 import io
+import json
 import tarfile
 from pathlib import Path
 
@@ -53,6 +54,13 @@ def test_an_uploaded_folder_answers_image_files_as_transformers_does(harness: En
     np.testing.assert_allclose(found, expected, atol=1e-5)
     one = answer(session, "image", next(iter(files.values())))["outputs"]["label"]["logits"]
     np.testing.assert_allclose(one, expected[:1], atol=1e-5)
+    reply, _ = session.answer("sound", b"RIFF")
+    assert (reply.status, reply.code) == (422, "wrong_type")
+    assert reply.detail is not None
+    assert reply.detail.startswith("expected image files (.jpg, .jpeg, .png, .webp, .bmp), which `image` is made of")
+    reply, _ = session.answer("json", json.dumps({"inputs": {"image": [[[0, 0, 0]]]}}).encode())
+    assert reply.detail is not None
+    assert "dataset" not in reply.detail, "of an upload there is none"
 
 
 def test_a_teacher_answers_the_files_of_its_student_as_the_job_had_them(harness: EngineHarness) -> None:

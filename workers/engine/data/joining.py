@@ -31,6 +31,7 @@ from app.contracts.specs.supervision.metrics import CLASS_KINDS
 from app.contracts.wire.orders import DatasetInput, Order
 from workers.engine.common.row_storage import RowStorage
 from workers.engine.data.dataset import Dataset, Source, TargetColumn
+from workers.engine.data.labels.class_order import at_places
 from workers.engine.data.labels.columns import MISSING
 from workers.engine.data.predictions.read import with_predictions
 from workers.engine.data.reading import read_dataset, transform_of
@@ -283,5 +284,4 @@ def _as_places(column: TargetColumn, classes: tuple[str, ...] | None) -> Tensor:
     """The labels [n] as places among `classes`, the names that another dataset gives to numbered classes."""
     if column.kind != "class" or column.classes is not None or classes is None:
         return column.values
-    places = torch.tensor(places_of_numbers(classes))
-    return torch.where(column.labelled, places[column.values.clamp(min=0)], column.values)
+    return at_places(column, places_of_numbers(classes))

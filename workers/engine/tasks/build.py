@@ -148,7 +148,7 @@ def _part(weights: Mapping[str, Tensor], source: str, shape: torch.Size, cut: Cu
         raise UserError(
             "pretrained_misfit",
             f"expected a tensor `{source}` of shape {list(shape)} in the pretrained model, found {has}: name a model "
-            "of the same network, or leave `pretrained` out",
+            "of the same network, or start from random weights",
         )
     return found if found.shape == shape else found[tuple(slice(size) for size in shape)].clone()
 

@@ -1,6 +1,9 @@
 """Which models read the files of a dataset by a form of their own, and which input of it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
 
 from app.contracts.resources.facts import DatasetFacts, InputFacts, ModelFacts
 from app.contracts.resources.inputs.audio import AudioForm
@@ -8,13 +11,35 @@ from app.contracts.resources.inputs.forms import kind_of
 from app.contracts.resources.inputs.images import ImageForm
 
 Form = ImageForm | AudioForm
-Files = Mapping[str, Form | None]
+Forms = Mapping[str, Form | None]
 """By input of a dataset: what its files become; None for an input of no files."""
+Columns = Mapping[str, tuple[str, ...]]
+"""By input of a dataset: the columns that it is read from."""
+_UNKNOWN: Final[Columns] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Files:
+    """The inputs of a dataset, those of files with their forms."""
+
+    forms: Forms
+    columns: Columns
+
+    def read_with(self, name: str) -> tuple[Form, ...]:
+        """The forms of all inputs of files that are read from the columns of one, its own among them."""
+        alike = (form for each, form in self.forms.items() if self.columns[each] == self.columns[name])
+        return tuple(form for form in alike if form is not None)
 
 
 def files_of(dataset: DatasetFacts) -> Files:
     """The inputs of a dataset that are files."""
-    return {name: form_of_files(facts) for name, facts in dataset.inputs.items()}
+    return Files(
+        {name: form_of_files(facts) for name, facts in dataset.inputs.items()},
+        {
+            name: (facts.raw.columns if facts.raw is not None else ()) or (name,)
+            for name, facts in dataset.inputs.items()
+        },
+    )
 
 
 def form_of_files(facts: InputFacts) -> Form | None:
@@ -34,33 +59,41 @@ def own_form(model: ModelFacts) -> tuple[str, Form] | None:
     return None if form is None or name not in model.inputs else (name, form)
 
 
-def input_of_files(model: ModelFacts, files: Files) -> str | None:
+def input_of_files(model: ModelFacts, forms: Forms, columns: Columns = _UNKNOWN) -> str | None:
     """The input of a dataset whose files a model reads by its own form: the one of its input's name, else the only one
-    of its kind. None where there is none, or several are of the kind.
+    of its kind. None where there is none, or several are of the kind. Those that read one column are the same files:
+    of them it is the one of the model's form, else the first. `columns`: left out, each input has its own.
     """
     own = own_form(model)
     if own is None:
         return None
     name, form = own
-    alike = [each for each, found in files.items() if found is not None and kind_of(found) == kind_of(form)]
-    if name in files:
+    alike = [each for each, found in forms.items() if found is not None and kind_of(found) == kind_of(form)]
+    if name in forms:
         return name if name in alike else None
-    return alike[0] if len(alike) == 1 else None
+    if len({columns.get(each, (each,)) for each in alike}) != 1:
+        return None
+    return next((each for each in alike if forms[each] == form), alike[0])
 
 
 def inputs_of_files(model: ModelFacts, datasets: Sequence[Files]) -> tuple[str, ...]:
     """The input of files of each of a job's datasets; empty where one of them has none for the model."""
-    names = [input_of_files(model, files) for files in datasets]
+    names = [input_of_files(model, files.forms, files.columns) for files in datasets]
     found = tuple(name for name in names if name is not None)
     return found if len(found) == len(names) else ()
 
 
 def reads_rows_of(model: ModelFacts, datasets: Sequence[Files]) -> bool:
-    """Whether the datasets make the same rows of their files as the model's own form does."""
+    """Whether the datasets make the same rows of their files as the model's own form does, in an input where the model
+    finds rows: that of its input's name, or a dataset's only one.
+    """
     own, names = own_form(model), inputs_of_files(model, datasets)
     if own is None or not names:
         return own is None
-    return all(files[name] == own[1] for files, name in zip(datasets, names, strict=True))
+    return all(
+        files.forms[name] == own[1] and (name == own[0] or len(files.forms) == 1)
+        for files, name in zip(datasets, names, strict=True)
+    )
 
 
 def reads_files(model: ModelFacts, datasets: Sequence[Files], *, augmented: bool) -> tuple[str, ...]:

@@ -15,6 +15,14 @@ from app.contracts.specs.jobs import AnyTrainingJob, DatasetRef, DistillJob, Mul
 
 _OF_TOKENIZER: Final = ("texts_cut",)
 """Codes of warnings that are about the dataset's own tokenizer: of students with another one the job says it itself."""
+_OF_ROWS: Final = (
+    "texts_lose_their_end",
+    "texts_padded_behind",
+    "image_processor_differs",
+    "no_image_processor",
+    "no_feature_extractor",
+)
+"""Codes of a model's notes that its rows are made otherwise here than where it was trained, which changes answers."""
 
 Models = Mapping[str, ModelFacts | None]
 
@@ -23,7 +31,7 @@ def repeat_warnings(
     spec: AnyTrainingJob, datasets: Mapping[str, DatasetFacts | None], models: Models, findings: Findings
 ) -> None:
     """Add the warnings of the datasets about inputs and about the targets and teacher columns that the job uses, and
-    about files that it reads twice or that an exported graph cannot take.
+    about files that it reads twice or that an exported graph cannot take; and the notes of teachers on other answers.
     """
     refs = spec.dataset_refs()
     used = _targets(spec)
@@ -34,8 +42,19 @@ def repeat_warnings(
             if of_network and (not warning.targets or used.intersection(warning.targets)):
                 place = f"dataset {ref.dataset}: " if len(refs) > 1 else ""
                 findings.warn(warning.code, f"{place}{warning.message}")
+    _of_teachers(spec, models, findings)
     _same_files(refs, datasets, findings)
     check_exports(spec, datasets, findings)
+
+
+def _of_teachers(spec: AnyTrainingJob, models: Models, findings: Findings) -> None:
+    """The notes of each teacher by which its answers are not those that it has elsewhere."""
+    names = dict.fromkeys(ref.model or ref.job or "" for _, ref in spec.teacher_refs())
+    for name in names:
+        facts = models.get(name)
+        for note in facts.warnings if facts is not None else ():
+            if note["code"] in _OF_ROWS:
+                findings.warn(note["code"], f"teacher {name}: {note['message']}")
 
 
 def _concerns(network: AnyNetwork, warning: DataWarning, facts: DatasetFacts, models: Models) -> bool:

@@ -145,11 +145,14 @@ def _check_maps(facts: ModelFacts, files: Sequence[Files], findings: Findings, p
 
 
 def _cuts_otherwise(facts: ModelFacts, files: Sequence[Files]) -> bool:
-    """Whether a teacher that reads files sees another part of an image than the student."""
+    """Whether a teacher that reads files sees another part of an image than the student, whichever input of the files
+    that reads.
+    """
     own = own_form(facts)
     assert own is not None
     names = inputs_of_files(facts, files)
-    return any(_part(each[name]) != _part(own[1]) for each, name in zip(files, names, strict=True))
+    read = (form for each, name in zip(files, names, strict=True) for form in each.read_with(name))
+    return any(_part(form) != _part(own[1]) for form in read)
 
 
 def _part(form: ImageForm | AudioForm | None) -> tuple[object, ...]:

@@ -78,7 +78,28 @@ def _rows(network: LibraryArchitecture) -> str:
     shape = list(network.input_shape or ())
     if network.reads == "tokens":
         return f"rows of {shape[0] if shape else 'any'} tokens"
-    return f"{'sounds' if network.name in SAMPLE_TYPES | BAND_TYPES else 'images'} of {shape}"
+    if network.name in BAND_TYPES and len(shape) == 3:
+        return f"sounds of {shape[1]} mels x {shape[2]} frames"
+    return f"{'sounds' if network.name in SAMPLE_TYPES else 'images'} of {shape}"
+
+
+def _config(network: LibraryArchitecture) -> Mapping[str, Any]:
+    return network.config if isinstance(network, HuggingFace) else {}
+
+
+def _other_rows(network: LibraryArchitecture, model: LibraryArchitecture) -> str:
+    """What is wrong with a network of a model's configuration whose rows need weights of other shapes than the model
+    has, and how rows of a dataset become such.
+    """
+    side = "rows of as many tokens"
+    if network.reads != "tokens" and network.name in BAND_TYPES:
+        side = "`features` of as many `mels`, with `seconds` and `hop` for as many frames"
+    elif network.reads != "tokens":
+        side = "that size and as many channels"
+    return (
+        f"expected {_rows(model)}, for which the weights of {model.family}'s `{model.name}` are, found "
+        f"{_rows(network)}: give the dataset's input {side}, name a model of such rows, or start from random weights"
+    )
 
 
 def networks_of(spec: AnyTrainingJob) -> tuple[AnyNetwork, ...]:
@@ -158,6 +179,10 @@ class _Measurements:
             if same and _is_trunk_of(network, theirs, theirs.measured):
                 warn_of_inputs(network, facts, self.dataset, self.findings)
                 return
+            alike = network.cut is not None or _config(theirs) == _config(network)
+            if same and alike and network.input_shape != theirs.input_shape:
+                self.findings.problem(place, "pretrained_misfit", _other_rows(network, theirs))
+                return
             found = f"{theirs.family}'s `{theirs.name}` for {_rows(theirs)}"
         else:
             found = "a model of another family" if theirs is not None else "a graph"
@@ -166,7 +191,7 @@ class _Measurements:
             "pretrained_misfit",
             f"expected a model of {network.family}'s `{network.name}` with the same configuration, for "
             f"{_rows(network)} or others that need no other weights, found {found}: name a model of the same network, "
-            "or leave `pretrained` out",
+            "or start from random weights",
         )
 
     def _shape(self, network: LibraryArchitecture) -> tuple[int, ...] | None:

@@ -93,7 +93,9 @@ def by_posted_field(findings: Findings, spec: AnyTrainingJob) -> None:
     of_rows = {f"{field}/{name}" for name in ("inputs", "outputs", "input_shape")}
     is_model = isinstance(network, NetworkOfModel)
     posted = f"{field}/model" if is_model else f"{field}/from_teacher"
-    way_out = f" (of the network of the {'model' if is_model else 'teacher'}: name another, or give a `family`)"
+    way_out = (
+        f" (of the network that `{'model' if is_model else 'from_teacher'}` gives: name another, or give a `family`)"
+    )
     for i, problem in enumerate(findings.problems):
         inside = problem.pointer.startswith(f"{field}/") and not problem.pointer.startswith((posted, *of_rows))
         if inside:

@@ -4,6 +4,7 @@ from math import prod
 from typing import TypeVar, cast
 
 from app.contracts.resolving.data.channels import warn_of_channels
+from app.contracts.resolving.data.forms import form_of_files
 from app.contracts.resolving.data.inputs import shapes_of, student_inputs
 from app.contracts.resolving.data.targets import Goal
 from app.contracts.resolving.data.texts import texts_unread
@@ -11,10 +12,12 @@ from app.contracts.resolving.findings import Findings
 from app.contracts.resolving.multitask.sharing import check_sharing
 from app.contracts.resolving.recipe.pooling import with_pooling
 from app.contracts.resources.facts import DatasetFacts, InputFacts
+from app.contracts.resources.inputs.audio import AudioForm
 from app.contracts.resources.manifests import MAX_STATISTICS
 from app.contracts.resources.row_layouts import RowLayout, assumed_order, misfit, moved_grey_rows, way_out
 from app.contracts.specs.architectures import Architecture, Convnet
 from app.contracts.specs.families.convnet import map_misfits
+from app.contracts.specs.families.library import LibraryArchitecture
 from app.contracts.specs.sharing import resolved_sharing
 
 _Network = TypeVar("_Network", bound=Architecture)
@@ -54,16 +57,33 @@ def _input_shape(
     note = assumed_order(data, shape)
     if note is not None:
         findings.warn("order_assumed", f"{note} (of `{pointer}`)")
-    expected = arch.sides_misfit(shape)
-    if expected is not None:
-        findings.problem(
-            f"{pointer}/input_shape",
-            "shape_mismatch",
-            f"a {arch.family} needs rows of shape {expected}, found {list(shape)}: give "
-            f"`input_shape` here or `shape` in the dataset's manifest",
-        )
-        return None
     return shape
+
+
+def _sides_misfit(arch: Architecture, names: tuple[str, ...], shape: tuple[int, ...], dataset: DatasetFacts) -> str:
+    """What is wrong with rows of another number of dimensions than the network takes, read from these inputs; empty
+    where nothing is.
+    """
+    expected = arch.sides_misfit(shape)
+    if expected is None:
+        return ""
+    who = f"{arch.family}'s `{arch.name}`" if isinstance(arch, LibraryArchitecture) else f"a {arch.family}"
+    return f"{who} needs rows of shape {expected}, found {list(shape)}: {_rows_for(arch, names, dataset)}"
+
+
+def _rows_for(arch: Architecture, names: tuple[str, ...], dataset: DatasetFacts) -> str:
+    """How rows come to have as many dimensions as the network takes: by other inputs, or other features of sounds."""
+    numbers = [name for name, facts in dataset.inputs.items() if facts.tokens is None and name not in names]
+    others = [name for name in numbers if arch.sides_misfit(dataset.inputs[name].shape) is None]
+    if arch.input_shape is None and others:
+        return f'select what it reads, such as "inputs": ["{others[0]}"]'
+    form = form_of_files(dataset.inputs[names[0]])
+    if arch.input_shape is not None or len(names) > 1 or not isinstance(form, AudioForm):
+        return "give `input_shape` here or `shape` in the dataset's manifest"
+    wanted = '`{"mels": 64}` or `{"kind": "fbank"}`' if form.features == "samples" else '`"samples"`'
+    return (
+        f"give the dataset an input of its sounds with the `features` {wanted}, in place of `{names[0]}` or beside it"
+    )
 
 
 def _outputs(arch: Architecture, goals: list[Goal], findings: Findings, pointer: str) -> dict[str, int]:
@@ -148,7 +168,10 @@ def fitted(arch: _Network, dataset: DatasetFacts, goals: list[Goal], findings: F
     standardized = any(_is_standardized_by_element(dataset.inputs[name]) for name in names)
     shape = _input_shape(arch, data, layout, standardized, findings, pointer)
     outputs = _outputs(arch, goals, findings, pointer)
-    if shape is None:
+    wrong = _sides_misfit(arch, names, shape, dataset) if shape is not None else ""
+    if wrong:
+        findings.problem(f"{pointer}/input_shape", "shape_mismatch", wrong)
+    if shape is None or wrong:
         return arch
     if len(names) == 1:
         _check_layout(arch, dataset.inputs[names[0]], shape, findings)

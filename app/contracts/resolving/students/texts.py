@@ -51,7 +51,7 @@ def check_formats(spec: AnyTrainingJob, findings: Findings) -> None:
     """float16 holds whole numbers up to 2048 alone, and no mask of a padded row."""
     if spec.network.reads == "tokens" and "fp16" in spec.formats:
         findings.problem(
-            "/exports",
+            f"/exports/{spec.exports.index('fp16')}",
             "half_undefined",
             "expected `onnx` or `int8` for a network of texts, found `fp16`, which holds neither the ids of its tokens "
             "nor its masks: leave it out",

@@ -3,7 +3,7 @@
 from math import floor
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from app.contracts.base import Column, Contract, Shape, left_out
 
@@ -24,11 +24,11 @@ class ImageForm(Contract):
         description="What happens to an image of other proportions: `crop` scales its shorter side to the size and "
         "cuts out the centre; `pad` scales its longer side and adds black borders; `stretch` changes its proportions.",
     )
-    filter: Literal["bicubic"] | None = Field(
+    filter: Literal["bilinear", "bicubic"] | None = Field(
         default=None,
         exclude_if=left_out,
-        description="How pixels are resampled, with antialiasing, as Pillow does: `bicubic`, or bilinear when left "
-        "out.",
+        description="How pixels are resampled, with antialiasing, as Pillow does: `bicubic`, or `bilinear`, which is "
+        "the same as left out.",
     )
     crop: Annotated[float, Field(ge=0.5, le=1)] | None = Field(
         default=None,
@@ -38,6 +38,12 @@ class ImageForm(Contract):
         "whole pixels, or with `stretch` both sides to floor(size / crop), then the centre is cut out in whole pixels. "
         "Left out, the centre is cut out of the image as it is, and scaled once.",
     )
+
+    @field_validator("filter")
+    @classmethod
+    def _bilinear_is_left_out(cls, value: Literal["bilinear", "bicubic"] | None) -> Literal["bicubic"] | None:
+        """One document, and so one digest, for one meaning."""
+        return None if value == "bilinear" else value
 
     @property
     def scaled(self) -> tuple[int, int] | None:

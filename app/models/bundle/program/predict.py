@@ -23,6 +23,8 @@ def cell(value: t.Any, text: bool) -> t.Any:  # a category; or a number, NaN whe
 
 path = HERE / "reference.npz" if CHECKS else Path(sys.exit(__doc__) if (x := "".join(sys.argv[1:2]))[:1] in "-" else x)
 (path.suffix != ".parquet" and (HERE / MODEL).is_file()) or sys.exit(f"{path} is not csv, jsonl, npz, or no {MODEL}")
+if path.suffix != ".npz" and (maker := [x for x in ("images.py", "sounds.py") if (HERE / x).is_file()]):
+    sys.exit(f"{path} is no npz: `python {maker[0]} rows.npz {path}` makes rows of files, as rows.npz")
 if path.suffix == ".npz":
     found: dict[str, t.Any] = {k: np.char.decode(v) if v.dtype.kind == "S" else v for k, v in np.load(path).items()}
     found |= {k: (v - v.dtype.type(0, "us")) / np.timedelta64(1, "s") for k, v in found.items() if v.dtype.kind in "mM"}

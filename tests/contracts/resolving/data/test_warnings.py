@@ -8,6 +8,7 @@ from app.contracts.resources.facts import DatasetFacts, TargetFacts
 from app.contracts.resources.manifests import ClassOutput
 from app.contracts.resources.statistics import DataWarning
 from tests.contracts.resolving.data.test_joining import DIGIT, FACTS, SIZE, A, B, resolved
+from tests.contracts.resolving.test_resolve import TEACHER, teacher
 
 TOLD = TargetFacts(kind="teacher", size=3, predicts=ClassOutput(kind="class"), labelled={"train": 70})
 WARNINGS = (
@@ -70,3 +71,14 @@ def test_datasets_with_the_same_file_are_named() -> None:
     (warning,) = (each for each in resolved(spec, first, first).warnings if each["code"] == "same_file")
     assert A in warning["message"]
     assert B in warning["message"]
+
+
+def test_what_makes_a_teacher_answer_otherwise_than_elsewhere_is_told_once_by_its_jobs() -> None:
+    notes = tuple({"code": code, "message": "as told"} for code in ("texts_padded_behind", "state_dict_chosen"))
+    facts = teacher(3, (4,)).model_copy(update={"warnings": notes})
+    taught = [{"model": TEACHER, "output": "digit"}] * 2
+    spec = {"kind": "distill", "dataset": A, "target": "digit", "teachers": taught, "student": MLP}
+    found = [each for each in resolved(spec, FACTS, models={TEACHER: facts}).warnings if "as told" in each["message"]]
+    assert found == [{"code": "texts_padded_behind", "message": f"teacher {TEACHER}: as told"}]
+    train = {"kind": "train", "dataset": A, "target": "digit", "model": MLP}
+    assert "texts_padded_behind" not in str(resolved(train, FACTS, models={TEACHER: facts}).warnings)

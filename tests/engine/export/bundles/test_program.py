@@ -74,6 +74,16 @@ def test_without_a_file_it_says_how_it_is_called(arguments: tuple[str, ...], tmp
     assert done.stderr.startswith("`python predict.py ROWS [MODEL]`")
 
 
+@pytest.mark.parametrize(("maker", "file"), [("images.py", "cat.jpg"), ("sounds.py", "one.wav")])
+def test_a_file_of_which_another_program_makes_rows_names_it(maker: str, file: str, tmp_path: Path) -> None:
+    folder = bundle(tmp_path, TensorProto.FLOAT, np.ones((3, 2), np.float32))
+    (folder / maker).touch()
+    (tmp_path / file).write_bytes(b"\xff\xd8\xff")
+    done = run_bare(folder, tmp_path / file)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"`python {maker} rows.npz {tmp_path / file}` makes rows of files" in done.stderr
+
+
 def columns(folder: Path, *names: str) -> None:
     """Have the bundle read its rows from these columns."""
     config = json.loads((folder / "config.json").read_text())

@@ -86,6 +86,32 @@ def test_an_upload_is_quantized_and_measured_on_the_rows_of_a_dataset(harness: E
         assert float(np.abs(logits + scores).max()) < 0.2 * float(scores.std())
 
 
+@pytest.mark.parametrize(
+    ("names", "measured"),
+    [(["c", "a", "b"], True), (["2", "0", "1"], True), (["c", "a", "d"], False)],
+    ids=["in another order", "numbers", "others"],
+)
+def test_classes_of_labels_are_matched_to_those_of_a_model_by_name(
+    names: list[str], measured: bool, harness: EngineHarness
+) -> None:
+    best = energies(IMAGES).argmin(1)
+    if names[0] == "c":
+        labels: NDArray[Any] = np.array([["c", "a", "b"][place] for place in best])
+        target: Json = {"kind": "class", "classes": ["a", "b", "c"]}
+    else:
+        labels, target = np.array([int(names[place]) for place in best]), {"kind": "class", "classes": 3}
+    harness.dataset({"x": IMAGES, "y": labels}, targets={"y": target}, **LAST)
+    outputs = {**CHANNELS_LAST["outputs"], "y": {"kind": "class", "output": "energies", "classes": names}}
+    report = ExportReport.model_validate(
+        export(harness, uploaded(harness, {**CHANNELS_LAST, "outputs": outputs}), "fp16").report
+    )
+    assert ("y" not in report.not_measured) == measured
+    if measured:
+        found = report.party.tasks["y"]["accuracy"]
+        assert found is not None
+        assert found > 0.9, "the labels are the answers of the network, under its own names"
+
+
 def test_a_measurement_that_fails_costs_no_file(harness: EngineHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         raise RuntimeError("no such session")

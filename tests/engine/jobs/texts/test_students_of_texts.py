@@ -221,7 +221,7 @@ def _refused() -> Iterator[tuple[str, dict[str, Any], str, str]]:
         "unsupported_config",
     )
     yield "rows", {**DISTILL, "student": {**BERT, "input_shape": [1000]}}, "/student/input_shape", "shape_mismatch"
-    yield "half", {**DISTILL, "exports": ["fp16"]}, "/exports", "half_undefined"
+    yield "half", {**DISTILL, "exports": ["int8", "fp16"]}, "/exports/1", "half_undefined"
     yield "layers", {**DISTILL, "distillation": of_layers}, "", "shape_mismatch"
 
 

@@ -349,7 +349,9 @@ def test_graphs_other_rows_and_other_networks_are_refused(tokens: EngineHarness)
     upload(tokens, {**TOKENS, "input_shape": [6, 3]}, SECOND)
     assert refused(tokens, distill({"model": SECOND})) == [("/student/model", "pretrained_misfit")]
     (problem,) = tokens.dry_run(distill({"model": SECOND})).problems
-    assert "of the network of the model: name another, or give a `family`" in problem.detail, "a field that is there"
+    assert "of the network that `model` gives: name another, or give a `family`" in problem.detail, (
+        "a field that is there"
+    )
     other = {**TOKENS, "width": 8, "pretrained": TEACHER}
     assert refused(tokens, distill(other)) == [("/student/pretrained", "pretrained_misfit")]
     peers = {"peers": [{"family": "mlp", "hidden": [4], "pretrained": SECOND}]}

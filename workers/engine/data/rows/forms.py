@@ -48,4 +48,7 @@ def forms_of_dataset(readings: Mapping[str, FileReading], place: int) -> dict[st
 def files_of_manifest(manifest: DatasetManifest) -> Files:
     """The inputs of a dataset that are files, as `files_of` says it of its facts."""
     inputs = manifest.inputs.items()
-    return {name: spec.form if isinstance(spec, ImageInput | AudioInput) else None for name, spec in inputs}
+    return Files(
+        {name: spec.form if isinstance(spec, ImageInput | AudioInput) else None for name, spec in inputs},
+        {name: spec.columns or (name,) for name, spec in inputs},
+    )

@@ -10,7 +10,6 @@ from torch import Tensor
 from app.contracts.problems import UserError, listed
 from app.contracts.reports.quantized import ComparedSplit
 from app.contracts.reports.report import ExportReport, OnnxCheck, RuntimeCost, RuntimeName
-from app.contracts.resolving.data.forms import Files
 from app.contracts.resolving.data.inputs import inputs_read
 from app.contracts.resolving.data.texts import tokens_of
 from app.contracts.resolving.rows_of_models import missing_misfit, rows_misfit
@@ -23,7 +22,7 @@ from app.contracts.wire.orders import ExportOutcome, Order
 from workers.engine.common.environment import environment
 from workers.engine.data.dataset import Dataset, TargetColumn
 from workers.engine.data.joining import read_datasets
-from workers.engine.data.rows.forms import files_of_manifest
+from workers.engine.data.labels.class_order import in_order_of
 from workers.engine.data.rows.joined import InputLayout
 from workers.engine.evaluation.cost.measured import MeasuredFile
 from workers.engine.evaluation.cost.runtime import measure
@@ -179,13 +178,15 @@ def _of_dataset(student: RawStudent, dataset: Dataset, sources: Mapping[str, str
 
 
 def _target(dataset: Dataset, name: str, spec: OutputSpec, size: int) -> TargetColumn | None:
-    """The labels of an output: the target of its name, or the only one of its kind, if it counts the same things."""
+    """The labels of an output: the target of its name, or the only one of its kind, if it counts the same things.
+    Classes are matched by name.
+    """
     alike = {key: each for key, each in dataset.targets.items() if each.kind == spec.kind}
     target = alike.get(name) or (next(iter(alike.values())) if len(alike) == 1 else None)
     if target is None or target.size != size:
         return None
     named = spec.classes if isinstance(spec, ClassOutput) else None
-    return None if named and target.classes and tuple(named) != tuple(target.classes) else target
+    return target if named is None else in_order_of(target, named)
 
 
 def _read(order: Order, spec: ExportJob, student: RawStudent, facts: ModelFacts) -> tuple[Dataset, dict[str, str]]:
@@ -201,26 +202,13 @@ def _read(order: Order, spec: ExportJob, student: RawStudent, facts: ModelFacts)
     dataset = read_datasets(order, spec.dataset_refs())
     sources = _sources(student, facts, dataset)
     fills: dict[str, InputEncoding] = {}
-    files = files_of_manifest(next(iter(order.datasets.values())).manifest)
     for name, source in sources.items():
-        _check_form(student, name, source, files)
         fill = _fill_of_model(student, name, dataset, source)
         fills |= {source: fill} if fill is not None else {}
     if fills:
         del dataset  # before it is read again
         dataset = read_datasets(order, spec.dataset_refs(), fills)
     return dataset, sources
-
-
-def _check_form(student: RawStudent, name: str, source: str, files: Files) -> None:
-    """Raises UserError `shape_mismatch` where a dataset makes other rows of its files than the model's own form."""
-    own, found = student.inputs[name].form, files.get(source)
-    if own is not None and found is not None and own != found:
-        raise UserError(
-            "shape_mismatch",
-            f"the model reads files as {own.model_dump_json()}, and `{source}` of the dataset makes other rows, "
-            f"{found.model_dump_json()}: name a dataset whose input is described as the model's `form`",
-        )
 
 
 def _fill_of_model(student: RawStudent, name: str, dataset: Dataset, source: str) -> InputEncoding | None:

@@ -68,5 +68,11 @@ def _only_input(forms: Mapping[str, InputForm]) -> _OnlyInput | None:
 
 
 def _not_taught(forms: Mapping[str, InputForm], found: str) -> RowErrors:
+    only = _only_input(forms)
+    if only is not None:
+        files = f"{only.kind.noun} files ({', '.join(only.kind.suffixes)})"
+        return at(
+            "", "wrong_type", f"expected {files}, which `{only.name}` is made of, found {found}: send one of these"
+        )
     described = " and ".join(f"`{name}`, {form.described}" for name, form in forms.items())
     return at("", "wrong_type", f"expected {described}, found {found}, of which this model was not trained: send rows")

@@ -28,7 +28,7 @@ def check_shape(form: InputForm, row: Sequence[int], place: str) -> None:
     )
     if not same:
         found = ", ".join(["rows", *map(str, row)])
-        detail = f"expected {form.described}, found [{found}]: send rows in the shape of the dataset's file"
+        detail = f"expected {form.described}, found [{found}]: send rows of that shape"
         raise at(place, "shape_mismatch", detail)
 
 

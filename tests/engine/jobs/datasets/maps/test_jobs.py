@@ -241,7 +241,7 @@ TRAPS: dict[str, tuple[dict[str, Any], str, str]] = {
     "other maps": ({"student": {**SMALL, "maps": {"map": [4, 4]}}}, "/student/maps", "outputs_mismatch"),
     "two teachers": ({"teachers": [{"model": TEACHER}] * 2}, "/teachers/1", "map_undefined"),
     "top k": ({"store": {"top_k": 2}}, "/store/top_k", "map_undefined"),
-    "int8": ({"exports": ["int8"]}, "/exports", "map_undefined"),
+    "int8": ({"exports": ["onnx", "int8"]}, "/exports/1", "map_undefined"),
     "8 bits": ({"quantization": {"aware": True}}, "/quantization", "map_undefined"),
     "two datasets": (
         {"dataset": None, "datasets": [{"dataset": DATASET}, {"dataset": OTHER}]},

@@ -135,18 +135,39 @@ def test_a_teacher_of_samples_teaches_a_student_of_features_and_one_of_its_own_l
     assert (cut.student.parameters or 0) < (report.teachers[0].parameters or 0)
 
 
-def test_a_teacher_hears_the_files_of_a_dataset_that_has_features_alone(harness: EngineHarness, tmp_path: Path) -> None:
+@pytest.mark.parametrize("inputs", [["mel"], ["wave", "mel"]], ids=["features alone", "two inputs of one column"])
+def test_a_teacher_hears_the_files_of_a_dataset_whose_inputs_have_other_names(
+    inputs: list[str], harness: EngineHarness, tmp_path: Path
+) -> None:
     path = zipped(harness.folder / "sounds.zip", sounds())
-    mel = {"kind": "audio", **MEL}
-    harness.file(path, format="sounds", inputs={"mel": mel}, targets=TARGETS, splits={"column": "split"})
+    forms = {name: {"kind": "audio", **FORMS[name]} for name in inputs}
+    harness.file(path, format="sounds", inputs=forms, targets=TARGETS, splits={"column": "split"})
     theirs = taught(harness, tmp_path, input_name="audio")
     rows = [features_of(TESTED[name], **WAVE)[0] for name in sorted(TESTED)]
     batch = sound_folders.extractor("wav2vec2")(rows, sampling_rate=RATE, return_tensors="pt")
     with torch.no_grad():
         classes = theirs(**batch).logits.argmax(1).numpy()
-    report = report_of(harness.run(distill({"family": "convnet", "channels": [4]})))
+    report = report_of(harness.run(distill({"family": "convnet", "channels": [4], "inputs": ["mel"]})))
     right = (classes == np.repeat([0, 1], len(rows) // 2)).mean()
     assert report.teachers[0].tasks["label"]["accuracy"] == pytest.approx(right)
+
+
+@pytest.mark.parametrize("inputs", [["mel", "wave"], ["wave", "mel"]])
+def test_a_student_of_the_service_hears_the_files_of_a_dataset_with_several_inputs_of_them(
+    inputs: list[str], harness: EngineHarness
+) -> None:
+    """Also where one of these inputs has the rows that it was trained on, under another name."""
+    path, network = zipped(harness.folder / "sounds.zip", sounds()), {"family": "convnet", "channels": [4]}
+    for names in (["audio"], inputs):
+        forms = {name: {"kind": "audio", **FORMS[name.replace("audio", "mel")]} for name in names}
+        harness.file(path, format="sounds", inputs=forms, targets=TARGETS, splits={"column": "split"})
+        if names == ["audio"]:
+            trained = harness.run({"kind": "train", "target": "label", "model": network, "training": TRAINING}, "own")
+            harness.teacher(trained, harness.folder / "own" / "attempt-1")
+    found = harness.run(distill({**network, "inputs": ["mel"]}, training={"steps": 2, "batch_size": 20}))
+    assert report_of(found).teachers[0].tasks["label"]["nll"] == pytest.approx(
+        report_of(trained).student.tasks["label"]["nll"], rel=1e-5
+    )
 
 
 def test_a_student_of_samples_continues_at_a_step_as_if_it_had_not_stopped(
@@ -176,3 +197,45 @@ def test_what_a_network_of_sounds_does_not_read_is_a_problem_of_the_dry_run(
         rounded = {"quantization": {"aware": True}} if network.pop("aware", False) else {}
         found = harness.dry_run(distill(network, **rounded))
         assert [each.pointer for each in found.problems] == [pointer], found.problems
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "way_out"),
+    [
+        ("wav2vec2", ["mel"], 'with the `features` `"samples"`'),
+        ("whisper", ["wave"], 'with the `features` `{"mels": 64}` or `{"kind": "fbank"}`'),
+        ("wav2vec2", ["mel", "wave"], 'select what it reads, such as "inputs": ["wave"]'),
+        ("whisper", ["wave", "mel"], 'select what it reads, such as "inputs": ["mel"]'),
+    ],
+)
+def test_features_of_another_kind_than_a_network_reads_are_refused_with_the_way_to_them(
+    name: str, inputs: list[str], way_out: str, harness: EngineHarness
+) -> None:
+    path = zipped(harness.folder / "sounds.zip", sounds())
+    forms = {each: {"kind": "audio", **FORMS[each]} for each in inputs}
+    harness.file(path, format="sounds", inputs=forms, targets=TARGETS, splits={"column": "split"})
+    network = {**student(name), "inputs": inputs[:1]}
+    (problem,) = harness.dry_run({"kind": "train", "target": "label", "model": network}).problems
+    assert problem.pointer == "/model/input_shape"
+    assert problem.detail.startswith(f"huggingface's `{name}` needs rows of shape [channels, ")
+    assert way_out in problem.detail
+
+
+@pytest.mark.parametrize("network", [{"from_teacher": {"layers": [0]}}, {"model": TEACHER}], ids=["part", "whole"])
+def test_a_student_of_a_models_network_says_which_rows_its_weights_are_for(
+    network: Json, harness: EngineHarness, tmp_path: Path
+) -> None:
+    with_sounds(harness)
+    taught(harness, tmp_path, "whisper")
+    path = zipped(harness.folder / "sounds.zip", sounds())
+    mel = {"kind": "audio", "seconds": 0.6, "features": {"mels": 40}}
+    harness.file(path, format="sounds", inputs={"mel": mel}, targets=TARGETS, splits={"column": "split"})
+    (problem,) = [each for each in harness.dry_run(distill(network)).problems if each.code == "pretrained_misfit"]
+    field = next(iter(network))
+    assert problem.pointer == f"/student/{field}"
+    assert problem.detail.startswith("expected sounds of 32 mels x 40 frames, for which the weights of ")
+    assert (
+        "found sounds of 40 mels x 60 frames: give the dataset's input `features` of as many `mels`" in problem.detail
+    )
+    assert "`pretrained`" not in problem.detail
+    assert f"`{field}`" in problem.detail, "the field that was posted"
