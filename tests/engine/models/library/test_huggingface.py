@@ -170,6 +170,19 @@ def test_a_zip_that_claims_too_much_is_not_unpacked(tmp_path: Path) -> None:
     assert refusal(path) == "unreadable"
 
 
+def test_a_zip_with_a_file_of_no_name_is_read_without_it(tmp_path: Path) -> None:
+    path = packed(saved(network("vit"), tmp_path / "model"), tmp_path / "m.zip")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("model/_", b"")
+    content = path.read_bytes()
+    begin, end = content.index(b"model/_"), content.rindex(b"model/_")
+    assert begin != end
+    zeros = bytes(len(b"model/_"))  # zipfile takes a name to end at its first zero
+    path.write_bytes(content[:begin] + zeros + content[begin + 7 : end] + zeros + content[end + 7 :])
+    facts, _ = read(path)
+    assert facts.architecture is not None
+
+
 def before_its_begin(content: bytearray) -> None:
     """The central directory is said to be a thousand bytes further on: the first file begins before the archive."""
     place = content.rindex(b"PK\5\6") + 16

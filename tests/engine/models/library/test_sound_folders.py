@@ -218,6 +218,13 @@ FAULTS: dict[str, tuple[str, Json, Json, Json, str]] = {
         "wav2vec2", {}, {}, {**MANIFEST, "inputs": {"a": {"shape": [2, SAMPLES]}}}, "shape_mismatch"
     ),
     "too few samples": ("wav2vec2", {}, {}, {**MANIFEST, "inputs": {"a": {"shape": [1, 20]}}}, "unsupported_config"),
+    "columns of a table": (
+        "wav2vec2", {}, {}, {**MANIFEST, "inputs": {"a": {"shape": [1, SAMPLES], "columns": ["x"]}}},
+        "unsupported_config",
+    ),
+    "sounds that are resized": (
+        "whisper", {}, {}, {**MANIFEST, "inputs": {"a": {"resize": "bilinear"}}}, "unsupported_config"
+    ),
     "features for samples": (
         "wav2vec2", {}, {}, {**MANIFEST, "inputs": {"a": {"form": {"seconds": 1.0}}}}, "shape_mismatch"
     ),

@@ -46,7 +46,7 @@ class Folder:
         """The folder of the outermost `config.json`, or that of the transformer that `modules.json` beside or above it
         names.
         """
-        entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+        entries = _files(archive)
         claimed = sum(entry.file_size for entry in entries)
         if len(entries) > MAX_MEMBERS or claimed > min(MAX_BYTES, size * MAX_RATIO):
             raise unreadable(f"{len(entries)} files of {claimed} bytes, {MAX_MEMBERS} and {MAX_BYTES} at most")
@@ -113,7 +113,7 @@ class Folder:
 
     def inner(self, name: str) -> "Folder":
         """The folder of this name in it; without files where there is none."""
-        entries = [entry for entry in self.archive.infolist() if not entry.is_dir()]
+        entries = _files(self.archive)
         return self._at(self.archive, entries, f"{self.place}/{name}" if self.place else name)
 
     def content(self, name: str, most: int) -> bytes | None:
@@ -184,6 +184,11 @@ def _outermost(entries: Sequence[zipfile.ZipInfo]) -> str:
     """The path of the outermost folder that says what it is."""
     named = [each.filename for each in entries if each.filename.rpartition("/")[2] in (_CONFIG, MODULES)]
     return min(named, key=lambda each: each.count("/")).rpartition("/")[0]
+
+
+def _files(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """The entries that are no folders; of Python below 3.12 `is_dir` fails for a name of no characters."""
+    return [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
 
 
 @contextmanager

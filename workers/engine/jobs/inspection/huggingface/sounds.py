@@ -22,6 +22,8 @@ INPUT: Final = "audio"
 _HEADS: Final = ("ForSequenceClassification", "ForAudioClassification")
 _READ: Final = {"padding_side": "right", "padding_value": 0.0, "feature_size": 1}
 """What a feature extractor of samples says, and what is done here."""
+_OF_SOUNDS: Final = frozenset({"shape", "form", "scale", "mean", "std"})
+"""What a manifest may say of an input of sounds."""
 _AST_STATISTICS: Final = (-4.2677393, 4.5689974)
 """Mean and deviation of features that `ASTFeatureExtractor` has by default."""
 
@@ -60,8 +62,16 @@ def read_sounds(
 
 
 def _spec(manifest: ModelManifest) -> ModelInputSpec:
-    """The only input of the manifest."""
-    return next(iter(manifest.inputs.values()), ModelInputSpec())
+    """The only input of the manifest. Raises UserError `unsupported_config` for what is not done to sounds."""
+    for name, spec in manifest.inputs.items():
+        wrong = sorted(spec.model_fields_set - _OF_SOUNDS)
+        if wrong:
+            raise UserError(
+                "unsupported_config",
+                f"`inputs.{name}` of the manifest has {listed(wrong)}, which a network of sounds has not: leave it out",
+            )
+        return spec
+    return ModelInputSpec()
 
 
 def _samples(spec: ModelInputSpec) -> tuple[int, ...]:
