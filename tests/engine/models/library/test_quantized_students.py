@@ -52,6 +52,10 @@ def logits(harness: EngineHarness, file: str) -> np.ndarray[Any, np.dtype[np.flo
     return np.asarray(found)
 
 
+WITH_OUTLIERS = ("shufflenet_v2_x0_5",)
+"""Networks with single rows whose activations 8 bits do not hold: which rows, and by how much, differs by machine."""
+
+
 def agreement(party: QuantizedParty) -> float:
     """Share of the test rows for which a file has the student's class."""
     found = party.fidelity["label"].agreement
@@ -70,9 +74,10 @@ def test_files_in_8_and_16_bits_answer_as_the_student_does(name: str, images: En
     student = logits(images, "student.onnx")
     spread = float(student.std())
     assert np.abs(logits(images, "student.fp16.onnx") - student).max() < 0.02 * spread
-    # A typical error, not the largest of all rows: activations of shufflenet have outliers that differ by machine.
-    errors = logits(images, "student.int8.onnx") - student
+    errors = np.abs(logits(images, "student.int8.onnx") - student)
     assert float(np.sqrt((errors**2).mean())) < 0.15 * spread
+    if name not in WITH_OUTLIERS:
+        assert errors.max() < 0.5 * spread
     assert all(agreement(party) >= 0.95 for party in report.quantized.values())
 
 
