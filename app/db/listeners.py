@@ -39,9 +39,9 @@ async def poll_sqlite(readers: AsyncEngine, subscriptions: Subscriptions, wanted
 
     Reading `data_version` reads shared memory, not the file, and takes tens of microseconds. It changes on commits of
     other connections, so the polling connection never writes and stays the same one; `user_version` counts those with
-    signals for more than urgent watches (`sqlite.count_signal`). The names that this process has signalled itself are
-    known: where nobody else has counted, no further watch is woken. While a watch is urgent, a write to a file in the
-    database's folder is looked at as soon as the kernel tells of it.
+    signals for more than urgent watches (`sqlite.count_signal`). Watches of the names that
+    this process signals are woken at its commit; if no other process has raised the count since, the other watches are
+    not woken. While a watch is urgent, the database is polled as soon as the kernel reports a write in its folder.
     """
     while True:
         try:

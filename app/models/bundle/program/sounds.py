@@ -68,7 +68,7 @@ def row(path: Path) -> NDArray[np.float32]:
         ended = x.astype(np.float32)
         last, beside = sound.stop - 1, sound.stop if sound.stop < SAMPLES else max(0, sound.stop - 2)
         if ended[last] == ended[beside] and (ended[sound.start : last] != ended[beside]).any():
-            ended[last] += 2.0**-24  # where a sound ends in silence, its end is told from the padding
+            ended[last] += 2.0**-24  # marks the end of a sound whose last samples equal the padding
         return ended[None]
     found = fbank(x, sound) if MEL.get("kind") == "fbank" else log_mel(x)
     return found.astype(np.float32)[None]

@@ -14,8 +14,8 @@ _DECADES: Final = 8.0
 _LEAST_OF_KALDI: Final = 2.0**-23
 _EMPHASIS: Final = 0.97
 _END: Final = 2.0**-24
-"""What tells the last sample of a sound that ends in digital silence from the padding behind it: half a step of 24
-bits.
+"""Added to the last sample of a sound that ends in digital silence, so that it differs from the padding: half a step of
+24 bits.
 """
 Numbers = NDArray[np.float64]
 
@@ -38,9 +38,9 @@ def row_of(samples: Numbers, sound: range, form: AudioForm) -> NDArray[np.float3
 
 
 def _with_an_end(samples: NDArray[np.float32], sound: range) -> NDArray[np.float32]:
-    """Samples whose sound ends where a network looks for its end: at the last that differs from what is behind it, or
-    at the end of the row from the one before. In place: the last sample is moved by _END where it does not, and where
-    there is anything but silence, beside which it would be loud.
+    """The samples, with _END added in place to the last sample of a sound that equals the sample behind it (the one
+    before it, at the end of the row): networks take a run of equal samples at the end of a row for padding. A constant
+    sound, such as silence, is left as it is: _END would be its only signal.
     """
     last = sound.stop - 1
     beside = sound.stop if sound.stop < len(samples) else max(0, last - 1)
