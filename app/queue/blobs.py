@@ -65,6 +65,9 @@ async def mark_stored(session: AsyncSession, digests: Sequence[str]) -> None:
     wanted = set(digests)
     if not wanted:
         return
+    rows = select(BlobRow.sha256).where(BlobRow.sha256.in_(wanted)).order_by(BlobRow.sha256)
+    # Always in one order: two transactions that refer to the same bytes would otherwise wait for each other.
+    await session.execute(rows.with_for_update(key_share=True))
     statement = (
         update(BlobRow)
         .where(BlobRow.sha256.in_(wanted), BlobRow.state != "deleting")

@@ -19,7 +19,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import delete, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.clock import BootId, LeaseClock, utcnow
@@ -138,8 +138,11 @@ def answer_of(row: IdempotencyRow, fingerprint: str) -> Answer:
 async def purge(session: AsyncSession, retention: timedelta = RETENTION) -> int:
     """Delete answers that are older than `retention` by any clock; how many there were."""
     oldest = utcnow() - retention - _SLACK
-    result = await session.execute(delete(IdempotencyRow).where(IdempotencyRow.created_at < oldest))
-    return rows_changed(result)
+    expired = select(IdempotencyRow.owner, IdempotencyRow.key).where(IdempotencyRow.created_at < oldest)
+    # A row that a request uses now is not waited for: two that wait for each other's rows would be a deadlock.
+    free = expired.with_for_update(skip_locked=True)
+    gone = delete(IdempotencyRow).where(tuple_(IdempotencyRow.owner, IdempotencyRow.key).in_(free))
+    return rows_changed(await session.execute(gone.execution_options(synchronize_session=False)))
 
 
 async def _take(session: AsyncSession, owner: str, key: str, **values: object) -> IdempotencyRow | None:

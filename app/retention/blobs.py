@@ -44,10 +44,12 @@ async def collectable(session: AsyncSession, grace: timedelta = GRACE) -> list[t
 
 async def _mark(session: AsyncSession, grace: timedelta, limit: int) -> list[str]:
     old = select(BlobRow.sha256).where(BlobRow.last_used < utcnow() - grace, _unreferenced()).limit(limit)
-    # The conditions are repeated in the update: PostgreSQL evaluates them again for a row that it had to wait for.
+    # Rows that another transaction uses are not waited for: two that wait for each other's rows would be a deadlock.
+    free = (await session.scalars(old.with_for_update(skip_locked=True, key_share=True))).all()
+    # The conditions are repeated: a transaction may have committed between the snapshot of the query and its lock.
     statement = (
         update(BlobRow)
-        .where(BlobRow.sha256.in_(old), BlobRow.last_used < utcnow() - grace, _unreferenced())
+        .where(BlobRow.sha256.in_(free), BlobRow.last_used < utcnow() - grace, _unreferenced())
         .values(state="deleting")
         .returning(BlobRow.sha256)
         .execution_options(synchronize_session=False)

@@ -59,5 +59,8 @@ async def remove(session: AsyncSession, identities: Collection[str]) -> None:
 async def remove_expired(session: AsyncSession) -> int:
     """Delete requests whose asker died: it would have deleted them. How many there were."""
     late = PredictionRow.deadline + _KEPT_SECONDS < LeaseClock()
-    gone = delete(PredictionRow).where(or_(late, PredictionRow.deadline_boot != BootId()))
+    expired = select(PredictionRow.id).where(or_(late, PredictionRow.deadline_boot != BootId()))
+    # Others that sweep, ask or answer are not waited for: a row that is locked now is deleted by the next sweep.
+    free = expired.with_for_update(skip_locked=True)
+    gone = delete(PredictionRow).where(PredictionRow.id.in_(free)).execution_options(synchronize_session=False)
     return rows_changed(await session.execute(gone))

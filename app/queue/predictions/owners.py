@@ -84,6 +84,7 @@ async def _release(session: AsyncSession) -> None:
         PredictionRow.claimed_by.not_in(select(LaneOwnerRow.owner)),
     ]
     query = select(PredictionRow.id, PredictionRow.asker, PredictionRow.attempt).where(*gone)
+    query = query.order_by(PredictionRow.id).with_for_update(skip_locked=True)
     for identity, asker, attempt in (await session.execute(query)).all():
         tried = attempt >= MOST_ATTEMPTS
         values = {"reply": _LOST.model_dump(mode="json")} if tried else {"claimed_by": None}

@@ -136,6 +136,44 @@ async def test_no_referred_bytes_are_lost_while_others_collect(
         await other.close()
 
 
+async def test_a_collector_does_not_wait_for_bytes_that_a_transaction_uses(
+    database: Database, blobs: Blobs, store: LocalStore, tmp_path: Path
+) -> None:
+    """Waiting with rows of its own marked would be a deadlock with a second collector."""
+    if database.dialect == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+    used, free = await publish(blobs, tmp_path, "used"), await publish(blobs, tmp_path, "free")
+    async with database.write() as session:
+        await mark_stored(session, [used])
+        async with asyncio.timeout(5):
+            assert await collect(database, store, NO_GRACE) == 1
+    assert [await store.exists(sha256) for sha256 in (used, free)] == [True, False]
+
+
+async def test_transactions_that_refer_to_the_same_bytes_lock_them_in_one_order(
+    database: Database, blobs: Blobs, tmp_path: Path
+) -> None:
+    if database.dialect == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+    last, first = sorted((digest("one"), digest("two")), reverse=True)
+    texts = {digest(text): text for text in ("one", "two")}
+    for sha256 in (last, first):  # the row that must be locked last is the first one in the table
+        await publish(blobs, tmp_path, texts[sha256])
+    async with database.write() as session:
+        await mark_stored(session, [first])
+        waiting = asyncio.create_task(mark(database, [last, first]))
+        await asyncio.sleep(0.5)
+        assert not waiting.done()
+        async with asyncio.timeout(5):
+            await mark_stored(session, [last])
+    await waiting
+
+
+async def mark(database: Database, digests: list[str]) -> None:
+    async with database.write() as session:
+        await mark_stored(session, digests)
+
+
 async def collect_until(database: Database, store: LocalStore, stop: asyncio.Event) -> None:
     while not stop.is_set():
         await collect(database, store, NO_GRACE)
