@@ -14,6 +14,7 @@ from workers.engine.jobs.job import Job
 from workers.engine.jobs.preflight.preflight import Preflight
 from workers.engine.jobs.runs.out_of_memory import out_of_memory_error
 from workers.engine.jobs.train import train
+from workers.engine.models.memory_format import networks_in
 from workers.engine.training.interface import Emit
 
 
@@ -30,10 +31,11 @@ def execute(order: Order, emit: Emit, stop: Stop) -> CompletedOutcome:
         case ExportJob():
             return export_model(order, emit)
         case PreflightJob():
-            return Preflight(order, order.spec, emit, stop).run()
+            with networks_in(order.spec.job.training.memory_format):
+                return Preflight(order, order.spec, emit, stop).run()
         case TrainJob() | DistillJob() | MultitaskJob():
             job = Job(order, order.spec, emit, stop)
-            with _out_of_memory_named(job):
+            with networks_in(order.spec.training.memory_format), _out_of_memory_named(job):
                 return train(job)
         case _:
             assert_never(order.spec)

@@ -113,6 +113,7 @@ OnOrLeftOut = Annotated[Literal[True] | None, BeforeValidator(_on_or_left_out, j
 """A switch that is off when left out; `false` leaves it out, so that digests do not depend on it."""
 Frozen = Annotated[tuple[LayerName, ...], Field(min_length=1, max_length=256)] | FrozenUntil
 Count = Annotated[int, Field(ge=1, le=100_000_000)]
+MemoryFormat = Literal["contiguous", "channels_last"]
 RecipeName = Literal["fast", "default", "best"]
 _RECIPE = "Chosen by the recipe when left out"
 
@@ -261,6 +262,13 @@ class TrainingSpec(Contract):
         "`mae`, averaged over the tasks that have it; or the `last`. Early stopping and the schedule `plateau` "
         "use the same score. Searches compare candidates by the same metric; with `loss`, and without labels, by a "
         "loss that does not depend on searched weights and temperatures. Without a validation split it is the last.",
+    )
+    memory_format: MemoryFormat | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="Order in memory of images and their feature maps, in convnets and resnets: `channels_last` is "
+        "faster, and part of the resolved spec, as it changes the last bits of the result. Chosen for jobs "
+        "with such a student or teacher when left out; other networks are always `contiguous`.",
     )
     threads: int | None = Field(
         default=None,

@@ -1,9 +1,12 @@
 """Evaluation of a trained job: predictions, metrics, verdicts, analysis of the test rows, costs."""
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from app.contracts.layouts.summary import parameter_count
 from app.contracts.reports.baselines import BaselineReport
+from app.contracts.reports.report import Latency
 from app.contracts.resources.splits import SplitName
 from workers.engine.common.eval_mode import evaluating
 from workers.engine.data.transform import apply
@@ -20,6 +23,7 @@ from workers.engine.evaluation.warnings.found import Ended, Learned, warnings_of
 from workers.engine.jobs.baselines.comparing import compare, outputs_of_baselines
 from workers.engine.jobs.test_analysis import TestAnalysis, analyse_test_rows, not_corruptible
 from workers.engine.jobs.trained import Trained
+from workers.engine.teachers.teacher import Teacher
 from workers.engine.training.lr_schedules import factor
 
 _EXAMPLES = 64
@@ -105,30 +109,42 @@ def _evaluation(
 
 
 def _costs(trained: Trained) -> tuple[list[TeacherPart], Cost]:
-    """(the teachers with their costs, the cost of the student). They are timed together."""
+    """(the teachers with their costs, the cost of the student)."""
     network, opened = trained.student.network, trained.teachers.opened
     rows = apply(trained.data.raw[:_EXAMPLES].to(trained.job.device), trained.data.transform)
-    teachers = {key: opened[key] for key in trained.teachers.uses if key in opened}
-    prepared = {key: each.prepare(trained.teachers.first_rows(key, _EXAMPLES)) for key, each in teachers.items()}
     trained.job.check_stop()
+    parts = [
+        _teacher_part(trained, key, opened[key])
+        if key in opened
+        else TeacherPart(key=key, name=trained.teachers.uses[key].teacher)
+        for key in trained.teachers.uses
+    ]
     with evaluating(network):
-        timed: dict[str | None, Timed] = {None: Timed(network, rows)}  # None: the student, others by key
-        timed |= {key: Timed(teacher.forward, prepared[key]) for key, teacher in teachers.items()}
-        latency = measure_latencies(timed, trained.job.device, trained.job.check_stop)
-    parts = []
-    for key in trained.teachers.uses:
-        teacher = teachers.get(key)
-        if teacher is None:
-            parts.append(TeacherPart(key=key, name=trained.teachers.uses[key].teacher))
-            continue
-        cost = Cost(
-            parameters=teacher.parameters,
-            bytes=teacher.bytes,
-            flops=count_flops(teacher.network, prepared[key][:1]) if teacher.network is not None else None,
-            latency=latency[key],
-        )
-        model = trained.job.order.models[key].id
-        parts.append(TeacherPart(key=key, name=teacher.name, cost=cost, model=model, digest=teacher.sha256))
+        timed = {None: Timed(network, rows)}
+        latency = measure_latencies(timed, trained.job.device, trained.job.check_stop)[None]
     flops = count_flops(network, rows[:1])
-    student = Cost(parameters=parameter_count(network.architecture), flops=flops, latency=latency[None])
-    return parts, student
+    return parts, Cost(parameters=parameter_count(network.architecture), flops=flops, latency=latency)
+
+
+def _teacher_part(trained: Trained, key: str, teacher: Teacher) -> TeacherPart:
+    figures = trained.figures.measured(
+        trained.facts_of_teacher(key, "cost"), partial(_cost_of, trained, key, teacher), _is_steady
+    )
+    latency = {size: Latency(**each) for size, each in figures["latency"].items()}
+    cost = Cost(parameters=teacher.parameters, bytes=teacher.bytes, flops=figures["flops"], latency=latency)
+    model = trained.job.order.models[key].id
+    return TeacherPart(key=key, name=teacher.name, cost=cost, model=model, digest=teacher.sha256)
+
+
+def _cost_of(trained: Trained, key: str, teacher: Teacher) -> dict[str, Any]:
+    """FLOPs and latencies of a teacher, as JSON."""
+    prepared = teacher.prepare(trained.teachers.first_rows(key, _EXAMPLES))
+    flops = count_flops(teacher.network, prepared[:1]) if teacher.network is not None else None
+    timed = {key: Timed(teacher.forward, prepared)}
+    latency = measure_latencies(timed, trained.job.device, trained.job.check_stop)[key]
+    return {"flops": flops, "latency": {size: each.model_dump(mode="json") for size, each in latency.items()}}
+
+
+def _is_steady(figures: dict[str, Any]) -> bool:
+    """Whether the machine was quiet enough for later jobs to compare with these times."""
+    return all(each["steady"] for each in figures["latency"].values())

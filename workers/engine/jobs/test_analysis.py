@@ -4,13 +4,16 @@ control.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from app.contracts.base import digest_of
 from app.contracts.reports.report import PerClass, ReliabilityBin, Robustness
 from app.contracts.resources.manifests import MapOutput, PositionOutput
 from workers.engine.common.eval_mode import evaluating
+from workers.engine.data.dataset import TargetColumn
 from workers.engine.data.transform import apply
 from workers.engine.evaluation.metrics.outputs import PartyOutputs, mean_outputs
 from workers.engine.evaluation.metrics.per_class import per_class
@@ -18,12 +21,16 @@ from workers.engine.evaluation.metrics.reliability import reliability
 from workers.engine.evaluation.parties import EvaluatedTask
 from workers.engine.evaluation.robustness.corrupted_rows import PredictRaw, measure_robustness
 from workers.engine.evaluation.robustness.corruptions import value_range
+from workers.engine.jobs.load import digest_of_rows
 from workers.engine.jobs.trained import Trained
 from workers.engine.models import Network
 
 Parties = dict[str, PartyOutputs]
 MAX_CORRUPTED_ROWS = 2048
 """Maximum number of test rows for robustness, as each corruption costs a pass of every party."""
+
+_SEED = 0
+"""Of the corruptions, whatever the seed of the training: jobs on the same rows can be compared."""
 
 
 @dataclass(frozen=True)
@@ -114,16 +121,62 @@ def _reliability(party: PartyOutputs, labels: Tensor) -> tuple[ReliabilityBin, .
 def _robustness(trained: Trained, tasks: Sequence[EvaluatedTask], rows: Tensor) -> dict[str, tuple[Robustness, ...]]:
     raw = trained.data.dataset.raw
     low, high = value_range(raw, trained.data.split("train"))
-    parties: dict[str, PredictRaw] = {}
-    teachers = [teacher for task in tasks for teacher in task.teachers]
-    if teachers and all(teacher.key in trained.teachers.opened for teacher in teachers):
-        parties["teacher"] = _teachers(trained, tasks)
-    parties["student"] = _network(trained, trained.student.network, tasks)
-    if trained.control is not None:
-        parties["control"] = _network(trained, trained.control.network, tasks)
     targets = {task.name: task.target for task in tasks if task.target is not None}
-    seed, check = trained.run_spec.training.seed, trained.job.check_stop
-    return measure_robustness(parties, targets, raw, rows, seed, low, high, check)
+    check = trained.job.check_stop
+
+    def measure(
+        parties: Mapping[str, PredictRaw], of: Mapping[str, TargetColumn] = targets
+    ) -> dict[str, tuple[Robustness, ...]]:
+        return measure_robustness(parties, of, raw, rows, _SEED, low, high, check)
+
+    students = {"student": _network(trained, trained.student.network, tasks)}
+    if trained.control is not None:
+        students["control"] = _network(trained, trained.control.network, tasks)
+    teachers = [teacher for task in tasks for teacher in task.teachers]
+    if not teachers or any(teacher.key not in trained.teachers.opened for teacher in teachers):
+        return measure(students)
+    taught = {task.name: targets[task.name] for task in tasks if task.teachers and task.target is not None}
+    of_teachers = trained.figures.measured(
+        _facts_of_teachers(trained, tasks, rows, torch.stack([low, high])),
+        lambda: _as_json(measure({"teacher": _teachers(trained, tasks)}, taught)),
+    )
+    return {task: _beside(of_teachers.get(task, []), entries) for task, entries in measure(students).items()}
+
+
+def _as_json(measured: Mapping[str, Sequence[Robustness]]) -> dict[str, list[dict[str, Any]]]:
+    return {task: [each.model_dump(mode="json") for each in entries] for task, entries in measured.items()}
+
+
+def _beside(of_teachers: Sequence[Mapping[str, Any]], entries: Sequence[Robustness]) -> tuple[Robustness, ...]:
+    """The figures of students with those of teachers, which have the same corruptions in the same order."""
+    parties: list[Mapping[str, float | None]] = [each["parties"] for each in of_teachers] or [{}] * len(entries)
+    return tuple(
+        each.model_copy(update={"parties": {**teacher, **each.parties}})
+        for teacher, each in zip(parties, entries, strict=True)
+    )
+
+
+def _facts_of_teachers(
+    trained: Trained, tasks: Sequence[EvaluatedTask], rows: Tensor, ends: Tensor
+) -> dict[str, Any] | None:
+    """What the teachers' figures on corrupted rows depend on. What each teaches on these rows stands for the choice and
+    order of its classes.
+    """
+    taught = [
+        {
+            "teacher": trained.facts_of_teacher(teacher.key, "robustness"),
+            "task": [task.name, task.spec.model_dump(mode="json")],
+            "output": [teacher.output, teacher.weight, teacher.spec.model_dump(mode="json")],
+            "values": digest_of_rows(teacher.outputs(rows), torch.arange(len(rows))),
+            "labels": None if task.target is None else digest_of_rows(task.target.values, rows),
+        }
+        for task in tasks
+        for teacher in task.teachers
+    ]
+    if any(each["teacher"] is None for each in taught):
+        return None
+    where = {"rows": digest_of(rows.tolist()), "ends": digest_of(ends.tolist())}
+    return {**where, "seed": _SEED, "taught": taught}
 
 
 def _network(trained: Trained, network: Network, tasks: Sequence[EvaluatedTask]) -> PredictRaw:

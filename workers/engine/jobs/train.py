@@ -3,6 +3,7 @@
 from app.contracts.wire.events import WarningEvent
 from app.contracts.wire.orders import TrainingOutcome
 from workers.engine.balancing import check_available
+from workers.engine.common.allocator import keep_freed_memory
 from workers.engine.common.determinism import make_deterministic
 from workers.engine.data.dataset import Dataset
 from workers.engine.data.joining import read_datasets
@@ -30,6 +31,7 @@ def train(job: Job) -> TrainingOutcome:
     _warn_of_texts(job, dataset)
     data = JobData.of(job.spec, dataset, job.device, job.order.tokenizers)
 
+    keep_freed_memory()  # from here on: the arrays that loading has freed are back with the kernel
     job.enter("teaching")
     with Teachers(
         job.order, data.dataset, job.device, job.check_stop, store_of(job.spec), data.augmentation

@@ -1,20 +1,24 @@
 """The result of the training phase of a job, for evaluation, export and report."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from app.contracts.reports.report import DatasetUse, TargetUse
 from app.contracts.reports.search import SearchReport
 from app.contracts.wire.orders import DatasetInput
 from workers.engine.data.joining import dataset_inputs
 from workers.engine.data.mixture import dataset_uses
-from workers.engine.evaluation.parties import Outputs
+from workers.engine.evaluation.parties import Outputs, remembered
 from workers.engine.evaluation.relation_report import RelationMeasurements
 from workers.engine.jobs.job import Job
 from workers.engine.jobs.load import JobData
 from workers.engine.jobs.runs.results import TrainedModel, best_by_validation
+from workers.engine.models import Network
 from workers.engine.tasks.build import BuiltTask
 from workers.engine.tasks.run_spec import RunSpec
 from workers.engine.tasks.task import learnable_rows
+from workers.engine.teachers.figures import TeacherFigures
 from workers.engine.teachers.teachers import Teachers
 
 
@@ -47,6 +51,7 @@ class Trained:
     bit_exact: bool
     targets: list[TargetUse]
     """How the outputs of each teacher were obtained."""
+    _outputs: dict[Network, Outputs] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def exported(self) -> int:
@@ -83,8 +88,25 @@ class Trained:
         return dataset_inputs(self.job.order, self.data.dataset)
 
     def outputs_of(self, model: TrainedModel) -> Outputs:
-        """The outputs of a trained model on rows of the dataset, in evaluation mode."""
-        return self.data.outputs_of(model.network)
+        """The outputs of a trained model on rows of the dataset, in evaluation mode. Those for the test rows are
+        computed once: metrics, verdicts, warnings and predictions are all of the same pass.
+        """
+        network = model.network
+        if network not in self._outputs:
+            self._outputs[network] = remembered(self.data.outputs_of(network), self.data.split("test"))
+        return self._outputs[network]
+
+    @property
+    def figures(self) -> TeacherFigures:
+        """What earlier jobs measured of the teachers."""
+        return TeacherFigures(Path(self.job.order.cache_dir))
+
+    def facts_of_teacher(self, key: str, figures: str) -> dict[str, Any] | None:
+        """What figures of this name of a teacher depend on: the teacher's outputs for the rows of the dataset, which
+        the store knows by a key of everything that they depend on. None where the store has several keys.
+        """
+        stored = self.teachers.uses[key].key
+        return {"figures": figures, "teacher": stored} if stored is not None else None
 
     def dataset_uses(self) -> list[DatasetUse]:
         """The number of trained rows of each dataset, and its share of the batches."""

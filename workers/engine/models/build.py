@@ -23,6 +23,7 @@ from workers.engine.models.families.library.trunks import on_meta
 from workers.engine.models.families.mlp import MlpNetwork
 from workers.engine.models.families.resnet import ResnetNetwork
 from workers.engine.models.families.transformer import TransformerNetwork
+from workers.engine.models.memory_format import memory_format_of_new_networks
 from workers.engine.models.network import Network
 from workers.engine.models.sharing.cross_stitch import CrossStitchNetwork
 from workers.engine.models.sharing.experts import CgcNetwork, MmoeNetwork
@@ -40,13 +41,17 @@ NETWORKS: dict[str, type[FamilyNetwork]] = {
 def build(architecture: Architecture) -> Network:
     """The network that a resolved architecture describes; its weights are whatever torch drew.
 
+    Those of images compute in the memory format of `networks_in`.
     Follow with `initialise` or `load_state_dict`. Raises ValueError where `input_shape` or `outputs` is missing, and
     UserError where a library does not build the network.
     """
     if isinstance(architecture, LibraryFamily):
         return LibraryNetwork(architecture)
     scheme = scheme_of(architecture.sharing)
-    return NETWORKS[architecture.family](architecture) if scheme is None else _shared(architecture, scheme)
+    network = NETWORKS[architecture.family](architecture) if scheme is None else _shared(architecture, scheme)
+    of_images = architecture.has_feature_maps and len(network.input_shape) == 3
+    network.channels_last = of_images and memory_format_of_new_networks() == "channels_last"
+    return network
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from app.contracts.specs.architectures import Architecture
+from workers.engine.models.memory_format import in_channels_last
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Network(nn.Module, ABC):
 
     feature_size: int
     """Number of features that a head reads."""
+    channels_last = False
+    """Whether images are brought into this order in memory, in which the network then computes."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -56,7 +59,8 @@ class Network(nn.Module, ABC):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Rows [N, …] -> {output: [N, size]}."""
-        return self.outputs(self.in_shape(x))
+        x = self.in_shape(x)
+        return self.outputs(in_channels_last(x) if self.channels_last else x)
 
     def in_shape(self, x: Tensor) -> Tensor:
         """Rows [N, …] -> [N, *input_shape]; rows of tokens may be narrower and stay as they are."""

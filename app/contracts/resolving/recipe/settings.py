@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from app.contracts.resolving.findings import Findings
+from app.contracts.resolving.recipe.memory_format import with_memory_format
 from app.contracts.resolving.recipe.threads import with_threads
 from app.contracts.resolving.recipe.training import Subject, with_recipe
 from app.contracts.resolving.recipe.views import with_views
@@ -30,6 +31,7 @@ def with_settings(
     training = with_recipe(spec.training, subject, findings)
     training = with_views(spec, training, dataset, own, findings)
     training = with_threads(training, subject, teachers, threads, findings)
+    training = with_memory_format(training, architecture_of(network), teachers, findings)
     _check_warmup(training, -(-subject.rows // (training.batch_size or 1)), findings)
     return training
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from workers.engine.common import files
+from workers.engine.common.cache_folder import STALE_SECONDS
 from workers.engine.jobs.runs import control_cache as controls
-from workers.engine.jobs.runs.control_cache import STALE_SECONDS, ControlCache, StoredControl
+from workers.engine.jobs.runs.control_cache import ControlCache, StoredControl
 
 
 def test_temporary_files_of_dead_processes_are_removed_and_those_of_live_ones_stay(tmp_path: Path) -> None:

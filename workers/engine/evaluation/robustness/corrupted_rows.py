@@ -77,7 +77,8 @@ def _measure(
     target: TargetColumn,
     rows: Tensor,
 ) -> Robustness:
-    metric = COMPARED[outputs["student"][task].spec.kind]
+    kinds = [tasks[task].spec.kind for tasks in outputs.values() if task in tasks]
+    metric = COMPARED[kinds[0]]
     figures = {
         party: task_metrics(tasks[task].values, tasks[task].spec, target, rows, ranking=False).get(metric)
         for party, tasks in outputs.items()

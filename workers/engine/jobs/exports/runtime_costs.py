@@ -4,10 +4,13 @@ import copy
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from app.contracts.problems import UserError
@@ -41,9 +44,12 @@ class RuntimeCosts:
     not_measured: dict[str, str] = field(default_factory=dict)
 
 
+_RUNTIMES = TypeAdapter(RuntimeCosts)
+
+
 def measure_runtimes(trained: Trained, files: Sequence[MeasuredFile]) -> RuntimeCosts:
-    """Measure the files of the student beside its teachers, which are written as ONNX for it; nothing where the student
-    has no file.
+    """Measure the files of the student, and its teachers, as far as no earlier job has; nothing where the student has
+    no file.
     """
     if not files:
         exports = trained.job.spec.formats
@@ -57,34 +63,51 @@ def measure_runtimes(trained: Trained, files: Sequence[MeasuredFile]) -> Runtime
 
 
 def _measured(trained: Trained, files: Sequence[MeasuredFile]) -> RuntimeCosts:
-    not_measured: dict[str, str] = {}
-    with TemporaryDirectory(dir=trained.job.order.attempt_dir) as folder, ExitStack() as modes:
-        measured = [*files]
-        for i, key in enumerate(trained.teachers.uses):
-            trained.job.check_stop()
-            file = _teacher_file(trained, key, Path(folder) / f"teacher-{i}.onnx")
-            why_not = file if isinstance(file, str) else fault_of(file)
-            if isinstance(file, MeasuredFile) and why_not is None:
-                measured.append(file)
-            else:
-                not_measured[f"runtime/teacher/{key}"] = str(why_not)
-        costs = measure(measured, _networks(trained, modes), trained.job.check_stop)
-    for file in measured:
-        if costs[file.party]["onnxruntime"].peak_memory_bytes is None:
-            not_measured[f"runtime/{file.party}/peak_memory_bytes"] = _NO_MEMORY
-    return RuntimeCosts(costs, not_measured)
-
-
-def _networks(trained: Trained, modes: ExitStack) -> list[MeasuredNetwork]:
-    """Student and teachers in torch, as far as these are networks of at most MOST_BYTES, in evaluation mode."""
     rows = apply(trained.data.raw[:_ROWS], trained.data.transform)
-    networks = [_network(STUDENT, trained.student.network, rows, modes)]
+    with ExitStack() as modes:
+        network = _network(STUDENT, trained.student.network, rows, modes)
+        found = _with_memory(measure(files, [network], trained.job.check_stop), files)
     for key in trained.teachers.uses:
-        teacher = trained.teachers.opened.get(key)
-        if teacher is not None and teacher.network is not None and teacher.bytes <= MOST_BYTES:
-            prepared = teacher.prepare(trained.teachers.first_rows(key, _ROWS))
-            networks.append(_network(key, teacher.network, prepared, modes))
-    return networks
+        trained.job.check_stop()
+        document = trained.figures.measured(
+            trained.facts_of_teacher(key, "runtime"), partial(_document_of_teacher, trained, key), _is_steady
+        )
+        of_teacher = _RUNTIMES.validate_python(document)
+        found = RuntimeCosts({**found.costs, **of_teacher.costs}, {**found.not_measured, **of_teacher.not_measured})
+    return found
+
+
+def _document_of_teacher(trained: Trained, key: str) -> Any:
+    """The costs of a teacher, which is written as ONNX for it, as JSON."""
+    with TemporaryDirectory(dir=trained.job.order.attempt_dir) as folder, ExitStack() as modes:
+        file = _teacher_file(trained, key, Path(folder) / "teacher.onnx")
+        why_not = file if isinstance(file, str) else fault_of(file)
+        files = [file] if isinstance(file, MeasuredFile) and why_not is None else []
+        found = _with_memory(measure(files, _teacher_network(trained, key, modes), trained.job.check_stop), files)
+    missing = {f"runtime/teacher/{key}": str(why_not)} if not files else {}
+    return _RUNTIMES.dump_python(RuntimeCosts(found.costs, {**missing, **found.not_measured}), mode="json")
+
+
+def _with_memory(costs: Costs, files: Sequence[MeasuredFile]) -> RuntimeCosts:
+    """The costs, and which files have no peak memory."""
+    unknown = [each.party for each in files if costs[each.party]["onnxruntime"].peak_memory_bytes is None]
+    return RuntimeCosts(costs, {f"runtime/{party}/peak_memory_bytes": _NO_MEMORY for party in unknown})
+
+
+def _is_steady(document: dict[str, Any]) -> bool:
+    """Whether the machine was quiet enough for later jobs to compare with these times."""
+    of_runtimes = (each for by_runtime in document["costs"].values() for each in by_runtime.values())
+    return all(
+        time["steady"] for each in of_runtimes for by_size in each["latency"].values() for time in by_size.values()
+    )
+
+
+def _teacher_network(trained: Trained, key: str, modes: ExitStack) -> list[MeasuredNetwork]:
+    """A teacher in torch, where it is a network of at most MOST_BYTES, in evaluation mode."""
+    teacher = trained.teachers.opened.get(key)
+    if teacher is None or teacher.network is None or teacher.bytes > MOST_BYTES:
+        return []
+    return [_network(key, teacher.network, teacher.prepare(trained.teachers.first_rows(key, _ROWS)), modes)]
 
 
 def _network(party: str, network: Network, rows: Tensor, modes: ExitStack) -> MeasuredNetwork:

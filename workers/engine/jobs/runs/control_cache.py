@@ -4,8 +4,6 @@ training settings loads its control instead of training it again.
 
 import logging
 import os
-import shutil
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +11,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from app.contracts.wire.orders import TEMPORARY_PREFIX
+from workers.engine.common.cache_folder import keep_newest
 from workers.engine.common.files import commit_folder, save_tensors, temporary_folder, verified_manifest
 from workers.engine.evaluation.warnings.history import History
 
 MAX_ENTRIES = 256
-STALE_SECONDS = 3600.0
-"""Age from which a temporary folder is stale: writing an entry takes far less than a second."""
 _NO_HISTORY = History()
 _log = logging.getLogger("stillhouse.worker")
 
@@ -76,17 +73,4 @@ class ControlCache:
             save_tensors(tensors, temporary / "weights.safetensors")
             facts["history"] = control.history.document()
             commit_folder(temporary, self._folder / key, facts)
-        self._evict()
-
-    def _evict(self) -> None:
-        now = self._folder.stat().st_mtime  # just modified: the clock of the file system, as the process's may differ
-        for temporary in self._folder.glob(f"{TEMPORARY_PREFIX}*"):
-            with suppress(FileNotFoundError):
-                if now - temporary.stat().st_mtime > STALE_SECONDS:
-                    shutil.rmtree(temporary, ignore_errors=True)
-        entries = []
-        for path in self._folder.glob("[!.]*"):
-            with suppress(FileNotFoundError):
-                entries.append((path.stat().st_mtime, path))
-        for _, old in sorted(entries, reverse=True)[MAX_ENTRIES:]:
-            shutil.rmtree(old, ignore_errors=True)
+        keep_newest(self._folder, MAX_ENTRIES)

@@ -47,6 +47,7 @@ class MappedNetworks:
     def __init__(self, networks: Sequence[Network], device: torch.device) -> None:
         self.parameters = _parameters(networks, device)
         self._network = networks[0].to(device)
+        self._network.channels_last = False  # vmap has no memory formats
         self._output = next(iter(self._network.output_sizes))
 
     def _one(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
