@@ -37,6 +37,28 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65_535)
+    header_seconds: float = Field(
+        default=10.0, gt=0.0, le=600.0, description="A request whose headers take longer is refused."
+    )
+    keep_alive_seconds: int = Field(
+        default=10,
+        ge=1,
+        le=3600,
+        description="An idle connection is closed after this time; a proxy in front should close its own before.",
+    )
+    connections: int = Field(
+        default=4096,
+        ge=4,
+        le=1_000_000,
+        description="Open connections; fewer where the limit of open files leaves no room for them.",
+    )
+    connection_share: float = Field(
+        default=0.5,
+        gt=0.0,
+        le=1.0,
+        description="Share of the connections that one address may hold; behind a proxy, which is one address, 1.",
+    )
+
     workers: int = Field(
         default=1, ge=0, le=256, description="Training slots of `stillhouse serve` and `worker` on CPU."
     )
@@ -70,7 +92,9 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(default=64 * GIB, ge=1, description="Largest upload.")
     spare_disk_bytes: int = Field(default=GIB // 2, ge=0, description="Disk space that an upload must leave free.")
     body_seconds: float = Field(
-        default=60.0, gt=0.0, description="A request body that stalls for this time is aborted."
+        default=60.0,
+        gt=0.0,
+        description="A request body, or an answer that is not read, is aborted when it stalls for this time.",
     )
     kept_hours: float = Field(
         default=24.0, ge=24.0, description="How long responses to Idempotency-Keys and rejected files are kept."
