@@ -96,6 +96,14 @@ class Settings(BaseSettings):
         gt=0.0,
         description="A request body, or an answer that is not read, is aborted when it stalls for this time.",
     )
+    body_bytes_per_second: int = Field(
+        default=1000,
+        ge=0,
+        description="A request body that is slower than this over `body_seconds` is aborted; 0 allows any pace.",
+    )
+    uploads_per_key: int = Field(
+        default=16, ge=1, le=4096, description="Uploads that one key may have open at a time, of one API process."
+    )
     kept_hours: float = Field(
         default=24.0, ge=24.0, description="How long responses to Idempotency-Keys and rejected files are kept."
     )

@@ -58,10 +58,11 @@ class StagedFile:
             await self._flush()
 
     async def finish(self) -> Staged:
-        """Sync the complete file. Raises StorageFull."""
+        """Sync the complete file, and close it. Raises StorageFull."""
         await self._flush()
         with room():
             await asyncio.to_thread(os.fsync, self._descriptor)
+        self._close()
         return Staged(self._path, self._digest.hexdigest(), self._bytes)
 
     async def _flush(self) -> None:
@@ -82,8 +83,13 @@ class StagedFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._descriptor)
+        self._close()
         self._path.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 class Staging:

@@ -21,6 +21,7 @@ REQUESTS: Final[Mapping[str, str]] = {
     "prediction_timeout": "send the request again later, or fewer rows",
     "rows_expected": "say in Content-Type what the rows are: JSON, npz, csv or JSON lines",
     "too_many_connections": "close idle connections, and send the request again later",
+    "too_many_uploads": "wait for the end of an upload, then send the next",
     "too_many_rows": "send the rows in several requests",
     "words_cut": "leave out empty words, or split the row",
     "unknown_column": "leave out columns that the dataset's file does not have",
