@@ -13,6 +13,7 @@ from typing import Self
 
 from app.storage.durable import CHUNK, room
 from app.storage.errors import TooLarge
+from app.storage.private import private_folder
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Staging:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        directory.mkdir(parents=True, exist_ok=True)
+        private_folder(directory)
 
     @asynccontextmanager
     async def open(self, limit: SizeLimit | None = None) -> AsyncIterator[StagedFile]:

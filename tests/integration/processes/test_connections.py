@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
-from tests.integration.connections.api_process import SOON, ApiProcess, eventually, is_closed
+from tests.integration.processes.api_process import SOON, ApiProcess, eventually, is_closed
 
 HEADER_SECONDS = 2.0
 FILES = 256
@@ -22,7 +22,8 @@ WHOLE = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
     """The API with 256 descriptors."""
     data = tmp_path_factory.mktemp("connections") / "data"
-    settings = {"header_seconds": HEADER_SECONDS, "keep_alive_seconds": 1, "body_seconds": 3, "connection_share": 1}
+    settings = {"header_seconds": HEADER_SECONDS, "keep_alive_seconds": 1, "connection_share": 1}
+    settings |= {"body_seconds": 3, "body_bytes_per_second": 10}
     with ApiProcess(data, FILES, **settings) as running:
         yield running
 
