@@ -4,13 +4,16 @@ It is created once at the start of a process and passed on; nothing reads the en
 """
 
 import os
+import re
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 GIB = 1 << 30
+ANY_HOST: Final = "*"
+_HOST: Final = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?", re.IGNORECASE)
 
 
 def _cores() -> int:
@@ -37,6 +40,11 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65_535)
+    allowed_hosts: str = Field(
+        default="",
+        description="Names by which requests may ask for the service, with commas between; `*.example.com` for all "
+        "below one, `*` for any. Addresses and localhost may always. Empty: no other on a loopback `host`, else any.",
+    )
     header_seconds: float = Field(
         default=10.0, gt=0.0, le=600.0, description="A request whose headers take longer is refused."
     )
@@ -122,6 +130,14 @@ class Settings(BaseSettings):
         if len(text) < 16 or len(text) > 256 or not text.isascii() or not text.isprintable() or " " in text:
             raise ValueError("expected 16 to 256 printable ASCII characters without spaces")
         return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _check_hosts(cls, value: str) -> str:
+        for name in value.split(",") if value.strip() else ():
+            if name.strip() != ANY_HOST and not _HOST.fullmatch(name.strip()):
+                raise ValueError("expected names of hosts with commas between, without scheme, port or path")
+        return value.strip()
 
     @property
     def database(self) -> str:

@@ -24,6 +24,7 @@ REQUESTS: Final[Mapping[str, str]] = {
     "too_many_uploads": "wait for the end of an upload, then send the next",
     "too_many_rows": "send the rows in several requests",
     "words_cut": "leave out empty words, or split the row",
+    "unknown_host": "ask by the service's address, or add the name to STILLHOUSE_ALLOWED_HOSTS",
     "unknown_column": "leave out columns that the dataset's file does not have",
     "bad_content_length": "leave Content-Length to the HTTP client",
     "bad_format": "write ids and names as the detail describes them; an id of another kind belongs to another field",
