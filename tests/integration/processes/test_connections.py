@@ -1,5 +1,6 @@
 """Strangers without a key, who open connections and send little or nothing, do not stop the service."""
 
+import json
 import re
 import socket
 import threading
@@ -10,6 +11,7 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
+from tests.integration.api.harness import MODEL, safetensors
 from tests.integration.processes.api_process import SOON, ApiProcess, eventually, is_closed
 
 HEADER_SECONDS = 2.0
@@ -91,6 +93,22 @@ def test_requests_in_progress_outlast_the_deadlines_and_beyond_them_only_probes_
         assert api.is_ready()
         eventually(lambda: any(is_closed(each) for each in crowd))
     eventually(lambda: httpx.get(f"{api.url}/v1/jobs").status_code == 401)
+
+
+def test_long_polls_and_streams_outlast_every_deadline(api: ApiProcess) -> None:
+    headers = {"Authorization": f"Bearer {api.key}"}
+    with httpx.Client(base_url=api.url, headers=headers, timeout=SOON) as http:
+        manifest, file = json.dumps(MODEL), ("m.safetensors", safetensors())
+        model = http.post("/v1/models", data={"manifest": manifest}, files={"file": file}).json()["id"]
+        (job,) = http.get("/v1/jobs?kind=inspect").json()["data"]
+        with http.stream("GET", f"/v1/jobs/{job['id']}/events", headers={"Accept": "text/event-stream"}) as stream:
+            lines = stream.iter_lines()
+            assert next(lines)
+            polled = http.get(f"/v1/models/{model}?wait=5")  # longer than all of them
+            assert (polled.status_code, polled.json()["state"]) == (200, "verifying")
+            assert http.delete(f"/v1/models/{model}").status_code == 409
+            http.post(f"/v1/jobs/{job['id']}/cancel")
+            assert any("cancelled" in line for line in lines)
 
 
 def test_an_answer_that_is_not_read_is_cut_and_one_that_is_read_slowly_is_not(api: ApiProcess) -> None:
