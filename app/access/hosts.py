@@ -5,6 +5,7 @@ A page in a browser can be led to 127.0.0.1 by a name of its own (DNS rebinding)
 
 import ipaddress
 from collections.abc import Sequence
+from functools import lru_cache
 
 from fastapi import Request
 from starlette.datastructures import Headers
@@ -15,6 +16,8 @@ from app.http.problems import answer
 from app.settings import ANY_HOST, Settings
 
 _ANSWERED = "localhost"
+_REMEMBERED = 256
+"""Host headers whose decision is kept: nearly all requests have one of a few."""
 
 
 class AllowedHosts:
@@ -27,6 +30,7 @@ class AllowedHosts:
     def __init__(self, app: ASGIApp, allowed: Sequence[str]) -> None:
         self._app = app
         self._allowed = frozenset(allowed)
+        self._allows = lru_cache(_REMEMBERED)(self._decide)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -39,7 +43,7 @@ class AllowedHosts:
             return
         await self._app(scope, receive, send)
 
-    def _allows(self, header: str | None) -> bool:
+    def _decide(self, header: str | None) -> bool:
         if header is None or ANY_HOST in self._allowed:
             return True
         name = host_of(header)

@@ -86,4 +86,5 @@ class OnceASecond(logging.Filter):
 
 log: Final = logging.getLogger("uvicorn.error.connections")
 """Of this package, and of uvicorn's protocol below it."""
+log.setLevel(logging.INFO)  # uvicorn asks its logger for its level, to trace connections
 log.addFilter(OnceASecond())
