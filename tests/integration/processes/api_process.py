@@ -14,7 +14,7 @@ import httpx
 
 from tests.demo.service import free_port
 
-SOON = 20.0
+SOON = 90.0
 
 
 class ApiProcess:
@@ -40,12 +40,19 @@ class ApiProcess:
                 env=clean | self._settings,
                 preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (self._files, self._files)),
             )
-        eventually(self.is_ready)
+        try:
+            eventually(self.is_ready)
+        except BaseException:
+            self._end()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
         assert self._process is not None
         self._process.terminate()
         self._process.wait(timeout=SOON)
@@ -63,7 +70,7 @@ class ApiProcess:
     def is_ready(self) -> bool:
         """Whether `/readyz` answers 200 on a connection of its own."""
         try:
-            return httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200
+            return httpx.get(f"{self.url}/readyz", timeout=SOON).status_code == 200
         except httpx.HTTPError:
             return False
 

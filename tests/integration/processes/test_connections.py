@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import httpx
 import pytest
@@ -25,7 +25,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
     """The API with 256 descriptors."""
     data = tmp_path_factory.mktemp("connections") / "data"
     settings = {"header_seconds": HEADER_SECONDS, "keep_alive_seconds": 1, "connection_share": 1}
-    settings |= {"body_seconds": 3, "body_bytes_per_second": 10}
+    settings |= {"body_seconds": 5, "body_bytes_per_second": 10}
     with ApiProcess(data, FILES, **settings) as running:
         yield running
 
@@ -62,6 +62,22 @@ def test_headers_that_do_not_end_are_answered_408_and_silence_is_closed_without_
         assert b'"code":"headers_too_slow"' in answer
         assert silent.recv(65_536) == b""
         assert time.monotonic() - began < HEADER_SECONDS + SOON
+
+
+def test_a_body_that_trickles_in_after_its_refusal_is_cut(api: ApiProcess) -> None:
+    refused = (
+        b"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 999\r\n\r\n"
+    )
+    with api.connect(refused) as connection:
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 401 ")
+
+        def is_cut() -> bool:
+            connection.setblocking(True)
+            with suppress(ConnectionError):
+                connection.sendall(b" ")
+            return is_closed(connection)
+
+        eventually(is_cut)
 
 
 def test_an_idle_connection_is_closed_after_the_keep_alive_time(api: ApiProcess) -> None:
@@ -104,7 +120,7 @@ def test_long_polls_and_streams_outlast_every_deadline(api: ApiProcess) -> None:
         with http.stream("GET", f"/v1/jobs/{job['id']}/events", headers={"Accept": "text/event-stream"}) as stream:
             lines = stream.iter_lines()
             assert next(lines)
-            polled = http.get(f"/v1/models/{model}?wait=5")  # longer than all of them
+            polled = http.get(f"/v1/models/{model}?wait=6.5")  # longer than all of them
             assert (polled.status_code, polled.json()["state"]) == (200, "verifying")
             assert http.delete(f"/v1/models/{model}").status_code == 409
             http.post(f"/v1/jobs/{job['id']}/cancel")
