@@ -9,6 +9,7 @@ from typing import Final
 from fastapi import FastAPI
 from pydantic import TypeAdapter
 
+from app.access.hosts import AllowedHosts, allowed_hosts
 from app.contracts.reports.compare import Comparison
 from app.contracts.reports.preflight import PreflightReport
 from app.contracts.reports.relation import RelationHistory
@@ -118,7 +119,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.add_middleware(problems.RequestIds)
+    app.add_middleware(AllowedHosts, allowed=allowed_hosts(chosen))
+    app.add_middleware(problems.RequestIds)  # the outermost
     problems.install(app)
     for router in (models, predictions, exports, datasets, jobs, compare, health):
         app.include_router(router)

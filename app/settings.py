@@ -4,13 +4,16 @@ It is created once at the start of a process and passed on; nothing reads the en
 """
 
 import os
+import re
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 GIB = 1 << 30
+ANY_HOST: Final = "*"
+_HOST: Final = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?", re.IGNORECASE)
 
 
 def _cores() -> int:
@@ -37,6 +40,33 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65_535)
+    allowed_hosts: str = Field(
+        default="",
+        description="Names by which requests may ask for the service, with commas between; `*.example.com` for all "
+        "below one, `*` for any. Addresses and localhost may always. Empty: no other on a loopback `host`, else any.",
+    )
+    header_seconds: float = Field(
+        default=10.0, gt=0.0, le=600.0, description="A request whose headers take longer is refused."
+    )
+    keep_alive_seconds: int = Field(
+        default=10,
+        ge=1,
+        le=3600,
+        description="An idle connection is closed after this time; a proxy in front should close its own before.",
+    )
+    connections: int = Field(
+        default=4096,
+        ge=4,
+        le=1_000_000,
+        description="Open connections; fewer where the limit of open files leaves no room for them.",
+    )
+    connection_share: float = Field(
+        default=0.5,
+        gt=0.0,
+        le=1.0,
+        description="Share of the connections that one address may hold; behind a proxy, which is one address, 1.",
+    )
+
     workers: int = Field(
         default=1, ge=0, le=256, description="Training slots of `stillhouse serve` and `worker` on CPU."
     )
@@ -70,7 +100,17 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(default=64 * GIB, ge=1, description="Largest upload.")
     spare_disk_bytes: int = Field(default=GIB // 2, ge=0, description="Disk space that an upload must leave free.")
     body_seconds: float = Field(
-        default=60.0, gt=0.0, description="A request body that stalls for this time is aborted."
+        default=60.0,
+        gt=0.0,
+        description="A request body, or an answer that is not read, is aborted when it stalls for this time.",
+    )
+    body_bytes_per_second: int = Field(
+        default=1000,
+        ge=0,
+        description="A request body that is slower than this over `body_seconds` is aborted; 0 allows any pace.",
+    )
+    uploads_per_key: int = Field(
+        default=16, ge=1, le=4096, description="Uploads that one key may have open at a time, of one API process."
     )
     kept_hours: float = Field(
         default=24.0, ge=24.0, description="How long responses to Idempotency-Keys and rejected files are kept."
@@ -90,6 +130,14 @@ class Settings(BaseSettings):
         if len(text) < 16 or len(text) > 256 or not text.isascii() or not text.isprintable() or " " in text:
             raise ValueError("expected 16 to 256 printable ASCII characters without spaces")
         return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _check_hosts(cls, value: str) -> str:
+        for name in value.split(",") if value.strip() else ():
+            if name.strip() != ANY_HOST and not _HOST.fullmatch(name.strip()):
+                raise ValueError("expected names of hosts with commas between, without scheme, port or path")
+        return value.strip()
 
     @property
     def database(self) -> str:

@@ -17,6 +17,7 @@ from app.db.engine import open_database
 from app.queue.records import Lane, WorkerLane
 from app.settings import Settings
 from app.storage.opening import open_store
+from app.storage.private import create_private_files, private_folder
 from workers.runtime.child.pool import DEFAULT_ENTRY
 from workers.runtime.paths import Paths
 from workers.runtime.supervisor.slots import taken_slots
@@ -43,6 +44,8 @@ def _arguments() -> argparse.Namespace:
 
 async def _work(arguments: argparse.Namespace) -> None:
     settings = Settings().prepared()
+    for folder in Paths(settings.data_dir).own:
+        private_folder(folder)
     cpu_slots = settings.workers if arguments.slots is None else arguments.slots
     predicts = "predict" in arguments.lanes
     with taken_slots(Paths(settings.data_dir), cpu_slots, arguments.lanes) as slots:
@@ -75,6 +78,7 @@ def _handle_signals(supervisor: Supervisor) -> None:
 
 def main() -> None:
     """Run a worker."""
+    create_private_files()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     asyncio.run(_work(_arguments()))
 

@@ -38,6 +38,15 @@ async def ensure_first_key(database: Database, settings: Settings) -> str | None
         return key
 
 
+def announcement(key: str, file: Path, *, to_terminal: bool) -> str:
+    """What the first start says of the key. It has the key only where it goes to a terminal: other output is kept and
+    collected as a log.
+    """
+    if to_terminal:
+        return f"The admin key, shown this once and kept in {file}:\n{key}"
+    return f"The admin key is in {file}, which only its owner can read"
+
+
 async def _set_key(database: Database, key: str) -> None:
     async with database.write() as session:
         await repository.count_active_keys(session)

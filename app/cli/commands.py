@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access import repository
-from app.access.first_key import RevokedKey, ensure_first_key
+from app.access.first_key import RevokedKey, announcement, ensure_first_key
 from app.access.secrets import new_key
 from app.cli.gc import collect_garbage
 from app.cli.server import AlreadyServed, serve, sole_server
@@ -25,6 +25,7 @@ from app.main import create_app
 from app.retention import staged_uploads
 from app.retention.policy import StaleItem
 from app.settings import Settings
+from app.storage.private import create_private_files
 
 T = TypeVar("T")
 Data = Annotated[Path | None, typer.Option("--data", help="Data directory (STILLHOUSE_DATA_DIR).")]
@@ -73,7 +74,7 @@ def _start(settings: Settings, worker: WorkerProcess | None) -> None:
     _ensure_migrated(settings)
     key = asyncio.run(_first_key(settings))
     if key is not None:
-        typer.echo(f"The admin key, shown this once and kept in {settings.admin_key_file}:\n{key}")
+        typer.echo(announcement(key, settings.admin_key_file, to_terminal=sys.stdout.isatty()))
     sys.stdout.flush()
     asyncio.run(serve(create_app(settings), settings, worker))
 
@@ -215,4 +216,5 @@ def revoke_key(identity: Annotated[str, typer.Argument(help="Its id or prefix.")
 
 def main() -> None:
     """The `stillhouse` command."""
+    create_private_files()
     cli()

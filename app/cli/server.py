@@ -6,22 +6,26 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Final, cast
 
 import uvicorn
 from fastapi import FastAPI
 
+from app.cli.connections.limits import count_connections
+from app.cli.connections.listener import Listener
+from app.cli.connections.pools import Connections
+from app.cli.connections.protocol import BoundedProtocol, Deadlines, check_all
 from app.cli.worker_process import WorkerProcess
 from app.settings import Settings
 
 GRACEFUL_SECONDS: Final = 5
 """How long responses may take to end after SIGTERM; streams end at once."""
 
-KEEP_ALIVE_SECONDS: Final = 75
-"""How long a connection may be idle. Longer than proxies and clients keep one (usually 60 s), so that they close it
-first: a request sent while the server closes the connection is lost without a response."""
+CHECK_SECONDS: Final = 0.5
+"""How often the deadlines of connections are checked."""
 
 _LARGEST_HEADERS: Final = 65_536
 
@@ -45,24 +49,36 @@ def sole_server(folder: Path) -> Iterator[None]:
 
 
 class Server(uvicorn.Server):
-    """uvicorn, with streams and long-polls ending as soon as it begins to shut down."""
+    """uvicorn with bounded connections, and streams and long-polls ending as soon as it begins to shut down."""
 
-    def __init__(self, app: FastAPI, settings: Settings) -> None:
+    def __init__(self, app: FastAPI, settings: Settings, counted: Connections) -> None:
+        deadlines = Deadlines(headers=settings.header_seconds, stall=settings.body_seconds)
+        protocol = partial(BoundedProtocol, counted=counted, deadlines=deadlines)
         super().__init__(
             uvicorn.Config(
                 app,
                 host=settings.host,
                 port=settings.port,
                 lifespan="on",
+                http=cast("type[asyncio.Protocol]", protocol),
                 ws="none",
                 access_log=False,
                 server_header=False,
                 h11_max_incomplete_event_size=_LARGEST_HEADERS,
                 timeout_graceful_shutdown=GRACEFUL_SECONDS,
-                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_keep_alive=settings.keep_alive_seconds,
             )
         )
         self._app = app
+        self._checked_at = 0.0
+
+    async def on_tick(self, counter: int) -> bool:
+        """Every 0.1 s: check the deadlines of all connections, if it is time."""
+        now = asyncio.get_running_loop().time()
+        if now - self._checked_at >= CHECK_SECONDS:
+            self._checked_at = now
+            check_all(self.server_state.connections, now)
+        return await super().on_tick(counter)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -79,7 +95,8 @@ class Server(uvicorn.Server):
 
 async def serve(app: FastAPI, settings: Settings, worker: WorkerProcess | None) -> None:
     """Serve until SIGTERM or SIGINT; the worker drains while responses end. A second signal waits for neither."""
-    server = Server(app, settings)
+    counted = count_connections(settings)
+    server = Server(app, settings, counted)
 
     def stop(number: int, frame: FrameType | None) -> None:
         again, server.should_exit = server.should_exit, True
@@ -89,7 +106,7 @@ async def serve(app: FastAPI, settings: Settings, worker: WorkerProcess | None) 
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    bound = server.config.bind_socket()
+    bound = Listener(server.config.bind_socket(), counted)
     # Connections inherit it. asyncio does not set it on sockets that were bound elsewhere, and a response in two
     # packets would then wait 40 ms for the client's delayed acknowledgement.
     bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -5,9 +5,10 @@ block; from an event loop call them in a thread.
 """
 
 import fcntl
+import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from alembic import command
@@ -25,6 +26,7 @@ from app.db.errors import DatabaseUnavailable
 from app.db.urls import parse, sync_url
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
+_PRIVATE = 0o600
 _ADVISORY_LOCK = 0x5354494C4C  # an arbitrary number
 
 
@@ -133,7 +135,30 @@ def _exclusive(url: str) -> Iterator[None]:
         return
     assert parsed.database is not None
     database = Path(parsed.database)
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with database.with_name(f"{database.name}.migrate.lock").open("w") as lock:
+    database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _locked(database.with_name(f"{database.name}.migrate.lock")):
+        with suppress(FileExistsError):
+            os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE))
+        for suffix in ("", "-wal", "-shm", "-journal"):  # SQLite gives new ones the mode of the database
+            _make_private(database.with_name(database.name + suffix))
+        yield
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE)
+    try:
+        _make_private(path)
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(lock)
+
+
+def _make_private(path: Path) -> None:
+    """Leave a file to its owner alone, if it is there and ours. It is not opened: to close it would end the locks that
+    connections of this process have on it (fcntl(2)).
+    """
+    with suppress(FileNotFoundError, PermissionError):
+        if path.stat().st_mode & 0o077:
+            path.chmod(_PRIVATE)

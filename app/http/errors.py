@@ -9,6 +9,7 @@
       NotSupported 415     another content type is expected
       RangeRefused 416     the requested bytes are outside the file
       Invalid 422          well-formed, but invalid: has `errors` with pointers
+      TooMany 429          this key has too much open at once
       TooSlow 408          the body stalls
       Unavailable 503      try again later
       NoRoom 507           the disk has no space for this
@@ -151,6 +152,16 @@ def _summary(problems: Sequence[Problem]) -> str:
         place = problems[0].pointer
         return f"{f'at {place}: ' if place else ''}{problems[0].detail}"
     return f"{len(problems)} errors were found; `errors` lists where each is and how to correct it"
+
+
+class TooMany(ApiError):
+    """The key has too much open at once."""
+
+    status = 429
+    title = "Too many requests"
+
+    def __init__(self, code: str, detail: str, retry_after: float) -> None:
+        super().__init__(code, detail, headers={"Retry-After": str(max(1, round(retry_after)))})
 
 
 class Unavailable(ApiError):

@@ -1,12 +1,14 @@
 """What endpoints depend on: created once in the lifespan, passed on as a dependency, never global."""
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from app.db.engine import Database, open_database
+from app.http.bodies import Pace
 from app.queue.blobs import Blobs
 from app.queue.ledger import Ledger
 from app.queue.predictions.exchange import Exchange
@@ -31,6 +33,13 @@ class Services:
     predictions: Exchange
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set at shutdown: streams and long-polls end then."""
+    open_uploads: Counter[str] = field(default_factory=Counter)
+    """How many uploads are being received, by the id of their key."""
+
+    @property
+    def pace(self) -> Pace:
+        """What request bodies must keep to."""
+        return Pace(self.settings.body_seconds, self.settings.body_bytes_per_second)
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ async def _check_rows(session: AsyncSession, caller: Caller, model: ModelRow, da
 
 async def _export(services: Services, caller: Caller, model_id: str, request: Request, key: str | None) -> Response:
     """Raises NotFound; Conflict if the model is not ready, or has the file from elsewhere than an export."""
-    wanted = parse_as(EXPORT_REQUEST, await read_json(request, services.settings.body_seconds))
+    wanted = parse_as(EXPORT_REQUEST, await read_json(request, services.pace))
 
     async def make(session: AsyncSession) -> Job:
         row = await repository.find(session, ModelRow, caller.project_id, model_id, lock=True)

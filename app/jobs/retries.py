@@ -25,7 +25,7 @@ async def retry(services: Services, caller: Caller, job_id: str, request: Reques
     Raises NotFound; Conflict if the job has not ended, has succeeded, has no checkpoint to start from, or reads a
     resource that no longer exists.
     """
-    options = parse_as(RETRY_REQUEST, await read_json(request, services.settings.body_seconds) or b"{}")
+    options = parse_as(RETRY_REQUEST, await read_json(request, services.pace) or b"{}")
     old = await service.get(services, caller, job_id)
     refusal = await _unusable(services, caller, old)
 

@@ -37,7 +37,7 @@ _ALREADY: Final[dict[Action, tuple[JobState, ...]]] = {
 
 async def submit(services: Services, caller: Caller, request: Request, key: str | None, *, dry: bool) -> Response:
     """`POST`: the job's row, its inputs, its first event and its idempotency key in one transaction."""
-    spec = parse_as(JOB_SPEC, await read_json(request, services.settings.body_seconds))
+    spec = parse_as(JOB_SPEC, await read_json(request, services.pace))
     if dry:
         return json_answer(await submission.answered_dry(services, caller, spec))
     refusal = await refused(services, caller, spec)

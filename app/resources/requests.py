@@ -16,7 +16,7 @@ from app.http.services import Caller, Services
 from app.queue.idempotency import Answer as FirstAnswer
 from app.resources import service
 from app.resources.kinds import M, R, ResourceKind, V
-from app.resources.uploads import Received, ReceivedFile, receive
+from app.resources.uploads import Received, ReceivedFile, counted, receive
 
 
 async def upload(
@@ -26,6 +26,13 @@ async def upload(
 
     Once this returns, the files are durable, the row is committed and the inspection is queued.
     """
+    with counted(services, caller):
+        return await _upload(kind, services, caller, request, key)
+
+
+async def _upload(
+    kind: ResourceKind[R, M, V], services: Services, caller: Caller, request: Request, key: str | None
+) -> Response:
     async with (
         held(services, caller, key) as hold,
         receive(services, request, kind.read_manifest, kind.check_file, kind.most_files) as sent,
@@ -62,7 +69,7 @@ def _content(files: Sequence[ReceivedFile]) -> list[str]:
 
 async def update(kind: ResourceKind[R, M, V], services: Services, caller: Caller, request: Request, identity: str) -> V:
     """Read the changes from the body, and apply them."""
-    changes: Any = strict_json.parse(await read_json(request, services.settings.body_seconds))
+    changes: Any = strict_json.parse(await read_json(request, services.pace))
     if not isinstance(changes, dict):
         raise Invalid.at("", "wrong_type", "expected an object with the fields of the manifest to change: {…}")
     return await service.update(kind, services, caller, identity, changes)

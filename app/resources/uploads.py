@@ -14,12 +14,13 @@ from typing import Generic, Protocol, TypeVar
 from fastapi import Request
 
 from app.contracts.resources.splits import MOST_FILES
-from app.http.bodies import chunks, content_length
-from app.http.errors import Invalid, TooLarge
+from app.http.bodies import Pace, chunks, content_length
+from app.http.errors import Invalid, TooLarge, TooMany
 from app.http.multipart import UploadParser, boundary_of
-from app.http.services import Services
+from app.http.services import Caller, Services
 from app.http.strict_json import MOST_BYTES
 from app.resources.formats import HEAD_BYTES, refuse_head
+from app.storage.space import Reservation
 from app.storage.staging import SizeLimit, Staged, StagedFile, Staging
 
 
@@ -35,6 +36,7 @@ class Manifest(Protocol):
 M = TypeVar("M", bound=Manifest)
 _OVERHEAD = MOST_BYTES + MOST_FILES * 65_536
 """Bytes of an upload besides its files: manifest, boundaries, headers of parts."""
+_RETRY_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,25 @@ class Received(Generic[M]):
 
     manifest: M
     files: tuple[ReceivedFile, ...]
+
+
+@contextmanager
+def counted(services: Services, caller: Caller) -> Iterator[None]:
+    """Count an upload of the caller's key during the block. Raises TooMany where as many as may are open."""
+    key, most = caller.key_id, services.settings.uploads_per_key
+    if services.open_uploads[key] >= most:
+        raise TooMany(
+            "too_many_uploads",
+            f"expected at most {most} open uploads of one key, found another: send it when one of them has ended",
+            _RETRY_SECONDS,
+        )
+    services.open_uploads[key] += 1
+    try:
+        yield
+    finally:
+        services.open_uploads[key] -= 1
+        if not services.open_uploads[key]:
+            del services.open_uploads[key]
 
 
 @asynccontextmanager
@@ -74,11 +95,10 @@ async def receive(
         raise TooLarge(
             "upload_too_large", f"expected files of at most {most} bytes, found Content-Length {announced}: send less"
         )
-    with services.space.reserve(announced):
+    with services.space.reservation(announced) as space:
         async with AsyncExitStack() as stack:
-            files = _Files(stack, services.staging, most)
-            require_space = None if announced else services.space.require_space
-            manifest = await _read(request, parser, files, services.settings.body_seconds, read_manifest, require_space)
+            files = _Files(stack, services.staging, most, space)
+            manifest = await _read(request, parser, files, services.pace, read_manifest)
             received = _by_name(parser.file_names, await files.finish(len(parser.file_names)))
             for each in received:
                 with _naming(each.name, len(received)):
@@ -87,31 +107,36 @@ async def receive(
 
 
 class _Files:
-    """The files of an upload, opened as they arrive, of at most `limit` bytes together."""
+    """The files of an upload, of at most `limit` bytes together. They arrive one after the other; one is open."""
 
-    def __init__(self, stack: AsyncExitStack, staging: Staging, limit: int) -> None:
-        self._stack, self._staging, self._limit = stack, staging, SizeLimit(limit)
-        self._open: list[StagedFile] = []
-        self._heads: list[bytearray] = []
+    def __init__(self, stack: AsyncExitStack, staging: Staging, limit: int, space: Reservation) -> None:
+        self._stack, self._staging, self._limit, self._space = stack, staging, SizeLimit(limit), space
+        self._complete: list[Staged] = []
+        self._open: StagedFile | None = None
+        self._head = bytearray()
 
     async def write(self, number: int, piece: bytes, declared: str | None) -> None:
         """Append to a file, which is refused by its first bytes if possible, instead of reading all of it."""
-        await self._open_up_to(number + 1)
-        head = self._heads[number]
-        if len(head) < HEAD_BYTES:
-            head += piece[: HEAD_BYTES - len(head)]
-            refuse_head(bytes(head), declared)
-        await self._open[number].write(piece)
+        file = await self._opened(number)
+        if len(self._head) < HEAD_BYTES:
+            self._head += piece[: HEAD_BYTES - len(self._head)]
+            refuse_head(bytes(self._head), declared)
+        self._space.take(len(piece))
+        await file.write(piece)
 
     async def finish(self, count: int) -> list[Staged]:
         """All files, complete."""
-        await self._open_up_to(count)
-        return [await file.finish() for file in self._open]
+        if count:
+            self._complete.append(await (await self._opened(count - 1)).finish())
+        return self._complete
 
-    async def _open_up_to(self, count: int) -> None:
-        while len(self._open) < count:
-            self._open.append(await self._stack.enter_async_context(self._staging.open(self._limit)))
-            self._heads.append(bytearray())
+    async def _opened(self, number: int) -> StagedFile:
+        """The file of this number, after the end of those before it."""
+        while self._open is None or len(self._complete) < number:
+            if self._open is not None:
+                self._complete.append(await self._open.finish())
+            self._open, self._head = await self._stack.enter_async_context(self._staging.open(self._limit)), bytearray()
+        return self._open
 
 
 def _by_name(names: Sequence[str], staged: Sequence[Staged]) -> tuple[ReceivedFile, ...]:
@@ -147,19 +172,16 @@ async def _read(
     request: Request,
     parser: UploadParser,
     files: _Files,
-    idle_seconds: float,
+    pace: Pace,
     read_manifest: Callable[[bytes], M],
-    require_space: Callable[[], None] | None,
 ) -> M:
     manifest: list[M] = []
-    async with aclosing(chunks(request, idle_seconds)) as body:
+    async with aclosing(chunks(request, pace)) as body:
         async for chunk in body:
             parser.write(chunk)
             if parser.manifest is not None and not manifest:
                 manifest.append(read_manifest(parser.manifest))
             for number, piece in parser.taken():
-                if require_space is not None:
-                    require_space()
                 await files.write(number, piece, manifest[0].format if manifest else None)
     parser.finish()
     return manifest[0]

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from app.storage.errors import StorageFull
+from app.storage.private import FOLDER_MODE
 
 CHUNK = 1 << 20
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, the process's own limit
@@ -47,7 +48,7 @@ def _sync(path: Path, flags: int) -> None:
 def make_directory(path: Path) -> None:
     """Create a directory below an existing one, durably."""
     try:
-        path.mkdir()
+        path.mkdir(mode=FOLDER_MODE)
     except FileExistsError:
         return
     sync_directory(path.parent)
@@ -74,6 +75,7 @@ def _copy_in(source: Path, target: Path) -> None:
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
         shutil.copyfile(source, temporary)
+        shutil.copymode(source, temporary)
         sync_file(temporary)
         temporary.rename(target)
     finally:

@@ -9,17 +9,18 @@ from pathlib import Path
 
 from app.storage.durable import CHUNK, digest_of_file, make_directory, move_in, room, sync_directory
 from app.storage.errors import BlobMissing
+from app.storage.private import private_folder
 from app.storage.store import DigestMismatch, key_of
 
-_READ_ONLY = 0o444
+_READ_ONLY = 0o400
 
 
 class LocalStore:
-    """Blobs as read-only files `<root>/ab/cdef…`."""
+    """Blobs as files `<root>/ab/cdef…`, which their owner can read, and nobody write."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        root.mkdir(parents=True, exist_ok=True)
+        private_folder(root)
 
     def _path(self, sha256: str) -> Path:
         return self._root / key_of(sha256)

@@ -13,6 +13,7 @@ from typing import Self
 
 from app.storage.durable import CHUNK, room
 from app.storage.errors import TooLarge
+from app.storage.private import private_folder
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,11 @@ class StagedFile:
             await self._flush()
 
     async def finish(self) -> Staged:
-        """Sync the complete file. Raises StorageFull."""
+        """Sync the complete file, and close it. Raises StorageFull."""
         await self._flush()
         with room():
             await asyncio.to_thread(os.fsync, self._descriptor)
+        self._close()
         return Staged(self._path, self._digest.hexdigest(), self._bytes)
 
     async def _flush(self) -> None:
@@ -82,8 +84,13 @@ class StagedFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._descriptor)
+        self._close()
         self._path.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 class Staging:
@@ -91,7 +98,7 @@ class Staging:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        directory.mkdir(parents=True, exist_ok=True)
+        private_folder(directory)
 
     @asynccontextmanager
     async def open(self, limit: SizeLimit | None = None) -> AsyncIterator[StagedFile]:

@@ -7,7 +7,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import obstore.store
 import pytest
@@ -19,7 +21,7 @@ from app.storage.errors import BlobMissing, StorageFull, StorageUnavailable, Too
 from app.storage.local import LocalStore
 from app.storage.opening import open_store
 from app.storage.remote import RemoteStore
-from app.storage.space import Space
+from app.storage.space import BLOCK, Space
 from app.storage.staging import SizeLimit, Staging
 from app.storage.store import BlobStore, DigestMismatch, key_of
 
@@ -323,21 +325,39 @@ except StorageFull as error:
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
 
 
-def test_room_is_promised_once(tmp_path: Path) -> None:
+def test_what_is_announced_reserves_nothing_and_what_arrives_a_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = 100 * BLOCK
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=disk))  # others write to the real one
+    space = Space(tmp_path, margin=0)
+    with ExitStack() as stack:
+        idle = [stack.enter_context(space.reservation(disk)) for _ in range(4)]
+        assert space.free() == disk
+        idle[0].take(1)
+        idle[0].take(BLOCK - 1)
+        assert space.free() == disk - BLOCK
+        for _ in range(20):
+            idle[1].take(BLOCK)
+        assert space.free() == disk - 2 * BLOCK
+    assert space.free() == disk
+
+
+def test_what_does_not_fit_is_refused_as_it_is_announced_and_as_it_arrives(tmp_path: Path) -> None:
     space = Space(tmp_path, margin=0)
     free = space.free()
-    with space.reserve(free // 2), space.reserve(free // 4):
-        assert space.free() < free // 2
-        with pytest.raises(StorageFull, match="delete models or datasets"), space.reserve(free // 2):
-            pass
-    with space.reserve(free // 2):
+    with pytest.raises(StorageFull, match="delete models or datasets"), space.reservation(2 * free):
         pass
+    with space.reservation() as reservation, pytest.raises(StorageFull):
+        reservation.take(2 * free)
 
 
 def test_the_margin_is_never_promised(tmp_path: Path) -> None:
     space = Space(tmp_path, margin=1 << 60)
-    with pytest.raises(StorageFull, match="0 free"), space.reserve(1):
+    with pytest.raises(StorageFull, match="0 free"), space.reservation(1):
         pass
+    with space.reservation() as reservation, pytest.raises(StorageFull, match="0 free"):
+        reservation.take(1)
 
 
 @pytest.mark.parametrize(("sha256", "key"), [("ab" + "c" * 62, "ab/" + "c" * 62)])

@@ -42,6 +42,11 @@ class Paths:
         """One folder for each unfinished job."""
         return self.root / "jobs"
 
+    @property
+    def own(self) -> tuple[Path, ...]:
+        """The folders that workers alone write."""
+        return (self.cache, self.locks, self.logs, self.jobs, self.sessions)
+
     def job(self, job_id: str) -> Path:
         """The folder of a job."""
         return self.jobs / job_id

@@ -47,7 +47,7 @@ async def rows_of(services: Services, request: Request) -> AsyncIterator[bytes]:
             "with the lane `predict`",
         )
     try:
-        body = await read_whole(request, services.settings.body_seconds, MOST_BYTES)
+        body = await read_whole(request, services.pace, MOST_BYTES)
         budget.correct(size, len(body))
         size = len(body)
         yield body

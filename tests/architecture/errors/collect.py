@@ -25,6 +25,7 @@ PLACES = {
     "NotSupported": 0,
     "RangeRefused": 0,
     "TooSlow": 0,
+    "TooMany": 0,
     "Unavailable": 0,
     "NoRoom": 0,
 }

@@ -29,7 +29,7 @@ async def opened(url: str, folder: Path, **changes: object) -> AsyncIterator[Api
             await repository.add(session, key, "test")
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         headers = {"Authorization": f"Bearer {key}"}
-        async with httpx.AsyncClient(transport=transport, base_url="http://harness", headers=headers) as http:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as http:
             yield ApiHarness(app, app.state.services, http, key)
 
 

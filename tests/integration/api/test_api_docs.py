@@ -67,7 +67,7 @@ async def test_the_script_shows_the_document_of_this_service(harness: ApiHarness
     (start,) = (url for url in found.urls if url.endswith("start.js"))
     script = (await harness.http.get(f"/{start}")).text
     (document,) = re.findall(r'url: "(.*)"', script)
-    assert (await harness.http.get(urljoin("http://host/docs", document))).json()["openapi"].startswith("3.")
+    assert (await harness.http.get(urljoin("http://localhost/docs", document))).json()["openapi"].startswith("3.")
     assert "//" not in re.sub(r"^//.*$", "", script, flags=re.MULTILINE)
 
 

@@ -241,6 +241,74 @@ async def test_a_body_that_stands_still_is_given_up(migrated_sqlite_url: str, tm
         assert await empty(harness)
 
 
+def paced(whole: bytes, pieces: int, seconds: float) -> AsyncIterator[bytes]:
+    """A body in equal pieces, with a pause before each."""
+
+    async def body() -> AsyncIterator[bytes]:
+        step = -(-len(whole) // pieces)
+        for start in range(0, len(whole), step):
+            await asyncio.sleep(seconds)
+            yield whole[start : start + step]
+
+    return body()
+
+
+async def test_a_body_below_the_pace_is_given_up_and_one_above_it_taken(
+    migrated_sqlite_url: str, tmp_path: Path
+) -> None:
+    whole = multipart(("manifest", json.dumps(MODEL).encode()), ("file", safetensors(b"\0" * 20_000)))
+    changes = {"body_seconds": 1.5, "body_bytes_per_second": 2000}
+    async with opened(migrated_sqlite_url, tmp_path, **changes) as harness:
+        slow = await send(harness, paced(whole, 2000, 0.05))
+        assert (slow.status_code, slow.json()["code"]) == (408, "body_too_slow")
+        assert "expected at least 2000 bytes of the body a second" in slow.json()["detail"]
+        assert await empty(harness)
+        assert (await send(harness, paced(whole, 8, 0.25))).status_code == 201
+
+
+async def test_uploads_that_announce_the_whole_disk_and_send_nothing_leave_room_for_others(
+    harness: ApiHarness,
+) -> None:
+    announced = str(harness.services.space.free() * 4 // 5)
+    begun, end = asyncio.Event(), asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield multipart(("manifest", json.dumps(MODEL).encode()))[:100]
+        begun.set()
+        await end.wait()
+
+    idle = [asyncio.create_task(send(harness, body(), **{"Content-Length": announced})) for _ in range(11)]
+    await asyncio.wait_for(begun.wait(), 30)
+    assert (await harness.post("models", MODEL, safetensors())).status_code == 201
+    end.set()
+    assert {answer.status_code for answer in await asyncio.gather(*idle)} == {400}
+
+
+async def test_open_uploads_of_a_key_are_bounded_and_other_requests_are_not(
+    migrated_sqlite_url: str, tmp_path: Path
+) -> None:
+    async with opened(migrated_sqlite_url, tmp_path, uploads_per_key=2) as harness:
+        begun, end = [asyncio.Event(), asyncio.Event()], asyncio.Event()
+        whole = multipart(("manifest", json.dumps(MODEL).encode()), ("file", safetensors()))
+
+        async def body(event: asyncio.Event) -> AsyncIterator[bytes]:
+            yield whole[:300]
+            event.set()
+            await end.wait()
+            yield whole[300:]
+
+        kept = [asyncio.create_task(send(harness, body(event))) for event in begun]
+        await asyncio.wait_for(asyncio.gather(*(event.wait() for event in begun)), 30)
+        refused = await send(harness, Unread(), "datasets")
+        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_uploads")
+        assert int(refused.headers["Retry-After"]) >= 1
+        await harness.get("/v1/models")
+        end.set()
+        assert {answer.status_code for answer in await asyncio.gather(*kept)} == {201}
+        assert (await send(harness, whole)).status_code == 201
+        assert not harness.services.open_uploads
+
+
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/x-www-form-urlencoded"])
 async def test_another_content_type_is_415(harness: ApiHarness, kind: str) -> None:
     answer = await harness.http.post("/v1/models", content=Unread(), headers={"Content-Type": kind})

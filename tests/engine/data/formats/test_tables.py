@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -118,12 +119,42 @@ def test_arrays_of_objects_are_refused_and_their_pickles_not_read(tmp_path: Path
 
 
 def test_a_member_that_claims_more_than_deflate_can_hold_is_refused(tmp_path: Path) -> None:
-    content = npz(tmp_path, npy(described("<f4", f"({2**33},)")))
-    claiming = patched(content, b"PK\x01\x02", 20, struct.pack("<II", 2**32 - 2, 2**32 - 2))
-    assert "claims 4294967294 bytes" in refused("unreadable", lambda: arrays(claiming, "npz", tmp_path, "x"))
+    content = npz(tmp_path, npy(described("<f4", f"({2**20},)")))
+    claiming = patched(content, b"PK\x01\x02", 20, struct.pack("<II", 10**8, 10**8))
+    assert "claims 100000000 bytes" in refused("unreadable", lambda: arrays(claiming, "npz", tmp_path, "x"))
     honest = npz(tmp_path, npy(described("|u1", f"({MEBIBYTE},)"), bytes(MEBIBYTE)), zipfile.ZIP_DEFLATED)
     assert len(honest) * MAX_DEFLATE_RATIO > MEBIBYTE
     assert arrays(honest, "npz", tmp_path, "x")["x"].nbytes == MEBIBYTE
+
+
+def bomb(folder: Path) -> bytes:
+    """3 MB that inflate to 3 GB of zeros: blocks of deflate that repeat."""
+    block, count = 16 * MEBIBYTE, 192
+    header = npy(described("<f4", f"({count * block // 16}, 4)"), b"")
+    deflate = zlib.compressobj(9, wbits=-15)
+    head = deflate.compress(header) + deflate.flush(zlib.Z_FULL_FLUSH)
+    zeros = deflate.compress(bytes(block)) + deflate.flush(zlib.Z_FULL_FLUSH)
+    stored = npz(folder, head + zeros * count + deflate.flush(zlib.Z_FINISH))
+    claimed = struct.pack("<I", len(header) + count * block)
+    return patched(patched(stored, b"PK\x01\x02", 24, claimed), b"PK\x01\x02", 10, b"\x08\0")
+
+
+def test_3_mb_that_inflate_to_3_gb_are_refused_by_what_they_claim(tmp_path: Path) -> None:
+    content = bomb(tmp_path)
+    assert 3.0e6 < len(content) < 3.5e6
+    began = time.process_time()
+    message = refused("unreadable", lambda: arrays(content, "npz", tmp_path, "x"), more=32 * MEBIBYTE)
+    assert time.process_time() - began < 1.0  # nothing is inflated: that takes several seconds
+    assert "found 3221225" in message
+    assert "numpy.savez" in message
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize(("shape", "data"), [("(8,)", 33), ("(0, 4)", 1)])
+def test_bytes_behind_an_array_are_refused(compression: int, shape: str, data: int, tmp_path: Path) -> None:
+    content = npz(tmp_path, npy(described("<f4", shape), bytes(data)), compression)
+    message = refused("unreadable", lambda: arrays(content, "npz", tmp_path, "x"))
+    assert "`x.npy` has 1 bytes behind its array, expected none" in message
 
 
 ARCHIVES: dict[str, Callable[[Path], bytes]] = {
@@ -216,7 +247,7 @@ def test_a_missing_key_is_reported_beside_those_that_there_are(tmp_path: Path) -
 NONE = described("<f4", f"(0, {2**39}, {2**39})")
 EMPTY: dict[str, tuple[DatasetFormat, Callable[[Path], bytes], str]] = {
     "npz without rows": ("npz", lambda folder: saved(folder, x=X[:0], y=Y[:0]), "no row"),
-    "npz of no row and many sides": ("npz", lambda folder: npz(folder, npy(NONE)), "no row"),
+    "npz of no row and many sides": ("npz", lambda folder: npz(folder, npy(NONE, b"")), "no row"),
     "npz rows without a number": ("npz", lambda folder: saved(folder, x=X[:, :0], y=Y), "the rows of `x` are empty"),
     "csv of a header alone": ("csv", lambda _: b"x,y\n", "no row"),
     "jsonl without a line": ("jsonl", lambda _: b"\n\n", "no row"),

@@ -28,6 +28,10 @@ from workers.engine.data.formats.written import FileColumns, FileType, Written, 
 
 MAX_SIDE = 1 << 40
 MAX_DIMENSIONS = 8
+MAX_RATIO: Final = 100
+"""Largest ratio of arrays to their archive, above ALWAYS: deflate makes 3 MB of 3 GB of zeros, and data is not that."""
+ALWAYS: Final = 256 << 20
+"""Bytes of arrays that are read at any ratio, such as maps of mostly one class."""
 _WAY_OUT = "write it again with numpy.savez"
 MAPPED_BYTES: Final = 256 << 20
 """Arrays of 8 bits from this size on are mapped from the archive, where it has them as they are."""
@@ -55,6 +59,7 @@ def read_npz(
             if len(members) != len(archive.namelist()):
                 raise unreadable("the archive has two arrays of the same name: give each its own")
             names = require_columns(columns, list(members))
+            _require_ratio(sum(archive.getinfo(members[name]).file_size for name in names), size)
             arrays = {name: _npy(archive, members[name], size) for name in names}
             written = {name: _written(arrays[name]) for name in names if name in categories}
     except ZIP_DAMAGES:
@@ -118,6 +123,16 @@ def _entry(archive: zipfile.ZipFile, member: str) -> zipfile.ZipInfo:
     return entry
 
 
+def _require_ratio(claimed: int, size: int) -> None:
+    """Raises UserError `unreadable` where arrays of `claimed` bytes are too many for an archive of `size` bytes."""
+    most = max(ALWAYS, size * MAX_RATIO)
+    if claimed > most:
+        raise unreadable(
+            f"expected arrays of at most {most} bytes in an archive of {size}, found {claimed} claimed: save them "
+            "uncompressed, by numpy.savez"
+        )
+
+
 def _npy(archive: zipfile.ZipFile, member: str, size: int) -> Array:
     entry = _entry(archive, member)
     declared = entry.file_size
@@ -125,13 +140,16 @@ def _npy(archive: zipfile.ZipFile, member: str, size: int) -> Array:
         raise unreadable(f"`{member}` claims {declared} bytes in an archive of {size}: {_WAY_OUT}")
     with archive.open(entry) as file:
         shape, fortran, dtype = _npy_header(file, member)
-        if 0 in shape:
-            return np.empty((shape[0], 0) if shape[0] else 0, dtype)
         needed = prod(shape) * dtype.itemsize
         if needed > declared:
             raise unreadable(f"`{member}` claims shape {shape} of {dtype} in {declared} bytes: {_WAY_OUT}")
+        behind = declared - file.tell() - needed
+        if behind > 0:
+            raise unreadable(f"`{member}` has {behind} bytes behind its array, expected none: {_WAY_OUT}")
+        if 0 in shape:
+            return np.empty((shape[0], 0) if shape[0] else 0, dtype)
         is_plain = entry.compress_type == zipfile.ZIP_STORED and dtype == np.uint8 and not fortran
-        if is_plain and MAPPED_BYTES <= needed <= declared - file.tell():
+        if is_plain and behind == 0 and needed >= MAPPED_BYTES:
             return _mapped(archive, entry, file, shape)
         data = file.read(needed)
     if len(data) != needed:

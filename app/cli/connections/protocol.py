@@ -1,0 +1,119 @@
+"""uvicorn's protocol with deadlines: for the headers of a request, and for a client that stops reading its answer."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import h11
+from uvicorn import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from app.cli.connections.pools import Connection, Connections
+from app.cli.connections.refusals import ProbesOnly, headers_too_slow, log, raw_answer
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """Seconds from a connection's start, or a request's first byte, to the end of its headers; and without progress of
+    an answer that the client should read.
+    """
+
+    headers: float
+    stall: float
+
+
+class BoundedProtocol(H11Protocol):
+    """A connection that is cut when nothing comes of it. Requests in progress may take as long as they do."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        counted: Connections,
+        deadlines: Deadlines,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.logger = log
+        self._counted = counted
+        self._deadlines = deadlines
+        self._connection: Connection
+        self._headers_since: float | None = None
+        self._has_begun = False
+        self._unsent = 0
+        self._sent_at = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for headers."""
+        super().connection_made(transport)
+        self._connection = self._counted.at(transport.get_extra_info("socket").fileno())
+        self._connection.peer = self
+        if self._connection.spare:
+            self.app = ProbesOnly(self.app)
+        self._headers_since = self._sent_at = self.loop.time()
+        self._settle()
+
+    def data_received(self, data: bytes) -> None:
+        """Handle bytes; those after a whole request begin the wait for the next one's headers."""
+        super().data_received(data)
+        if self._in_request:
+            self._headers_since, self._has_begun = None, False
+        elif self._headers_since is None:
+            self._headers_since, self._has_begun = self.loop.time(), True
+        else:
+            self._has_begun = True
+        self._settle()
+
+    def on_response_complete(self) -> None:
+        """End a request."""
+        super().on_response_complete()
+        self._settle()
+
+    def resume_writing(self) -> None:
+        """The client has read most of what was sent."""
+        super().resume_writing()
+        self._sent_at = self.loop.time()
+
+    def evict(self) -> None:
+        """Close it at once, for another connection."""
+        self.transport.abort()
+
+    def check_deadlines(self, now: float) -> None:
+        """Cut it if a deadline has passed. Called about once a second."""
+        unsent = self.transport.get_write_buffer_size()
+        if unsent == 0 or unsent < self._unsent:
+            self._sent_at = now
+        self._unsent = unsent
+        if now - self._sent_at > self._deadlines.stall:
+            log.warning("an answer was cut: its client read nothing for %g s", self._deadlines.stall)
+            self.transport.abort()
+        elif self._headers_since is not None and now - self._headers_since > self._deadlines.headers:
+            self._close_for_headers()
+        self._settle()
+
+    @property
+    def _in_request(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _settle(self) -> None:
+        idle = not self._in_request and self.transport.get_write_buffer_size() == 0
+        self._counted.settle(self._connection, idle=idle)
+
+    def _close_for_headers(self) -> None:
+        """Close it, with an answer where a part of the headers has arrived: nothing was asked otherwise."""
+        if self.transport.is_closing():
+            return
+        if self._has_begun and self.conn.our_state is h11.IDLE:
+            self.transport.write(raw_answer(headers_too_slow(self._deadlines.headers)))
+        self.transport.close()
+
+
+def check_all(connections: Iterable[object], now: float) -> None:
+    """Check the deadlines of these; `now` is the event loop's time."""
+    for each in list(connections):
+        if isinstance(each, BoundedProtocol):
+            each.check_deadlines(now)
