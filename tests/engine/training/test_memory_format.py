@@ -1,0 +1,167 @@
+"""Images channels-last: chosen for convnets and resnets, frozen with the job, the same function to rounding."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pydantic import TypeAdapter
+
+from app.contracts.specs.architectures import Architecture
+from tests.engine.harness import EngineHarness
+from tests.engine.jobs.distillation.trained_jobs import add_trained_teacher
+from workers.engine.models import Network, build
+from workers.engine.models.memory_format import in_channels_last, networks_in
+from workers.engine.training.vectorised.stacked import MappedNetworks
+
+ARCHITECTURE: TypeAdapter[Architecture] = TypeAdapter(Architecture)
+FAMILIES: dict[str, dict[str, Any]] = {
+    "convnet": {"family": "convnet", "channels": [4, 8], "pooling": "flatten"},
+    "resnet": {"family": "resnet", "depth": 8},
+}
+SHAPES = {"one channel": (1, 8, 8), "three channels": (3, 8, 8)}
+
+
+def architecture(family: str, shape: tuple[int, ...], **more: Any) -> Architecture:
+    spec = {**FAMILIES[family], "input_shape": list(shape), "outputs": {"label": 3}, **more}
+    return ARCHITECTURE.validate_json(json.dumps(spec))
+
+
+def pair(family: str, shape: tuple[int, ...], **more: Any) -> tuple[Network, Network]:
+    """The same network in both orders."""
+    with networks_in("channels_last"):
+        ours = build(architecture(family, shape, **more))
+    plain = build(architecture(family, shape, **more))
+    ours.load_state_dict(plain.state_dict())
+    return ours, plain
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_network_computes_the_same_function_in_both_orders(family: str, shape: tuple[int, ...]) -> None:
+    ours, plain = pair(family, shape)
+    x = torch.randn(16, *shape)
+    orders: list[bool] = []
+    ours.stages[0].register_forward_hook(  # type: ignore[index, union-attr]  # both families have stages
+        lambda module, given, h: orders.append(h.is_contiguous(memory_format=torch.channels_last))
+    )
+    one, other = ours(x)["label"], plain(x)["label"]
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    torch.autograd.backward([one.square().sum(), other.square().sum()])
+    for mine, theirs in zip(ours.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-3, atol=1e-4)
+    assert orders == [True], "its maps are in the order of its rows"
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_rows_keep_their_numbers(shape: tuple[int, ...]) -> None:
+    x = torch.randn(5, *shape)
+    turned = in_channels_last(x)
+    assert torch.equal(turned, x)
+    assert turned.stride()[1] == 1
+
+
+def test_networks_are_contiguous_outside_the_block_and_where_they_have_no_images() -> None:
+    with networks_in("channels_last"):
+        assert build(architecture("convnet", (2, 8, 8))).channels_last
+        assert not build(architecture("convnet", (2, 16))).channels_last, "a series"
+        mlp = {"family": "mlp", "hidden": [4], "input_shape": [6], "outputs": {"label": 3}}
+        assert not build(ARCHITECTURE.validate_json(json.dumps(mlp))).channels_last
+        with networks_in(None):
+            assert not build(architecture("convnet", (2, 8, 8))).channels_last
+    assert not build(architecture("convnet", (2, 8, 8))).channels_last
+
+
+def test_networks_that_are_mapped_over_seeds_are_contiguous() -> None:
+    """`vmap` knows no memory formats."""
+    ours, plain = pair("convnet", (2, 8, 8), normalization="none")
+    mapped = MappedNetworks([ours, plain], torch.device("cpu"))
+    x = torch.randn(4, 2, 8, 8)
+    torch.testing.assert_close(mapped(x, own=False)[0], plain(x)["label"], rtol=1e-4, atol=1e-5)
+
+
+def images(rows: int = 120) -> dict[str, Any]:
+    random = np.random.default_rng(0)
+    label = random.integers(0, 3, rows)
+    x = random.normal(size=(rows, 1, 8, 8)).astype(np.float32) + label[:, None, None, None].astype(np.float32)
+    return {"x": x, "label": label}
+
+
+def spec(**training: Any) -> dict[str, Any]:
+    return {
+        "kind": "train",
+        "target": "label",
+        "model": {"family": "convnet", "channels": [4, 8]},
+        "training": {"epochs": 2, "batch_size": 32, **training},
+    }
+
+
+def test_it_is_chosen_for_images_and_frozen_with_the_job(harness: EngineHarness) -> None:
+    harness.dataset(images(), inputs={"x": {"kind": "array"}})
+    chosen = harness.order(spec())
+    assert chosen.spec.training.memory_format == "channels_last"  # type: ignore[union-attr]
+    assert "/training/memory_format" in chosen.chosen
+    named = harness.order(spec(memory_format="contiguous"))
+    assert named.spec.training.memory_format == "contiguous"  # type: ignore[union-attr]
+    mlp = harness.order({**spec(), "model": {"family": "mlp", "hidden": [4]}})
+    assert mlp.spec.training.memory_format is None  # type: ignore[union-attr]
+    assert "memory_format" not in mlp.spec.training.model_dump(), "old documents keep their digests"  # type: ignore[union-attr]
+
+
+def test_a_job_without_it_trains_as_before_there_was_it(harness: EngineHarness) -> None:
+    """Resolved specs of earlier versions have no `memory_format`."""
+    harness.dataset(images(), inputs={"x": {"kind": "array"}})
+    harness.run(spec(memory_format="contiguous"), "contiguous")
+    order = harness.order(spec(), "old")
+    old = order.spec.model_copy(update={"training": order.spec.training.model_copy(update={"memory_format": None})})  # type: ignore[union-attr]
+    harness.run(spec(), "old", spec=old)
+    harness.run(spec(), "chosen")
+    assert harness.digest("old") == harness.digest("contiguous")
+    assert harness.digest("chosen") != harness.digest("contiguous")
+    for name, value in harness.weights("chosen").items():
+        torch.testing.assert_close(value, harness.weights("contiguous")[name], rtol=0.05, atol=0.05)
+
+
+def test_the_outputs_of_a_teacher_are_stored_by_order(harness: EngineHarness) -> None:
+    """The last bits of soft targets differ, so that a job of the other order must not find them."""
+    add_trained_teacher(harness, images())
+    teacher = harness.run({**spec(), "kind": "train"}, "images")
+    harness.teacher(teacher, harness.folder / "images" / "attempt-1")
+    distil = {**spec(), "kind": "distill", "teachers": [{"model": "mdl_teacher"}], "control": False}
+    distil["student"] = distil.pop("model")
+    distil["teachers"] = [{"model": next(iter(harness.models))}]
+    stores = []
+    for job, more in {"a": {}, "b": {}, "c": {"memory_format": "contiguous"}}.items():
+        found = harness.run({**distil, "training": {**distil["training"], **more}}, job)
+        stores.append(found.report.targets[0].store)
+    assert stores == ["miss", "hit", "miss"]
+
+
+PROGRAM = """
+import resource, torch
+from workers.engine.common.allocator import keep_freed_memory
+torch.set_num_threads(1)
+if {kept}:
+    keep_freed_memory()
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(2):
+    torch.ones(16 << 20)
+before = faults()
+for _ in range(4):
+    torch.ones(16 << 20)
+print(faults() - before)
+"""
+
+
+def test_memory_that_is_freed_stays_in_the_process() -> None:
+    """64 MB a tensor: the kernel is asked for its 16,384 pages once, or again for each."""
+    found = {
+        kept: int(subprocess.check_output([sys.executable, "-c", PROGRAM.format(kept=kept)], text=True))
+        for kept in (False, True)
+    }
+    assert found[False] > 4 * 100
+    assert found[True] < 100
