@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -121,6 +122,7 @@ async def _inspected_and_removed(made: Mutant, place: Path, pool: ChildPool) -> 
 @contextmanager
 def running_pools() -> Iterator[Mapping[bool, ChildPool]]:
     """A pool of children without libraries of networks, and one with them; for one event loop."""
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])  # where fork servers find the entry
     pools = {False: ChildPool(ENTRY), True: ChildPool(ENTRY, [_PRELOADED])}
     for pool in pools.values():
         pool.reply_seconds = SECONDS

@@ -135,10 +135,11 @@ class ChildPool:
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, "-m", "workers.runtime.child.fork_server", str(theirs.fileno()), str(os.getpid())]
+        # With -P, files in the working directory are no modules.
+        command = [sys.executable, "-P", "-m", "workers.runtime.child.fork_server", str(theirs.fileno())]
         # Popen and not asyncio: PDEATHSIG is bound to the thread that forks, which must be the main one.
         self._server = subprocess.Popen(
-            [*command, self._entry, *self._modules],
+            [*command, str(os.getpid()), self._entry, *self._modules],
             pass_fds=[theirs.fileno()],
             env=child_environment(),
             stdin=subprocess.DEVNULL,
