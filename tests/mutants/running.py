@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from app.contracts.resolving.footprint import memory_of_uploads
 from app.contracts.resources.manifests import DatasetManifest, ModelManifest
 from app.contracts.specs.jobs import InspectJob
 from app.contracts.wire.orders import DataFile, DatasetInput, ModelInput, Order, digest_of_files
@@ -25,7 +26,7 @@ from tests.mutants.structures import CHANGES
 from tests.mutants.verdict import MANIFEST_REFUSED, Verdict, judge
 from workers.runtime.child.pool import ChildPool
 from workers.runtime.clock import host_clock
-from workers.runtime.supervisor.order import INSPECTION_MEMORY, write_order
+from workers.runtime.supervisor.order import write_order
 
 SECONDS = 60.0
 """Time for one inspection; a worker gives it three minutes."""
@@ -89,7 +90,7 @@ def order_of(folder: Path, paths: Sequence[Path], manifest: ModelManifest | Data
         checkpoints_dir=str(folder / "checkpoints"),
         cache_dir=str(folder / "cache"),
         cache_bytes=0,
-        memory_bytes=INSPECTION_MEMORY + 6 * size,
+        memory_bytes=memory_of_uploads(size),
     )
 
 

@@ -115,6 +115,24 @@ def verified_manifest(folder: Path) -> dict[str, Any] | None:
     return manifest
 
 
+def mark_used(folder: Path) -> None:
+    """Note that a committed folder is used now, as the modification time of its manifest. A job may not set times (they
+    are denied to it, because it could set those of any file of the user), so the first byte is written again.
+    """
+    with (folder / MANIFEST).open("r+b") as manifest:
+        first = manifest.read(1)
+        manifest.seek(0)
+        manifest.write(first)
+
+
+def last_use(folder: Path) -> float:
+    """When a folder was last marked as used; 0 for stale temporary folders and remains of removed entries."""
+    try:
+        return (folder / MANIFEST).stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
 def write_document(path: Path, content: Any) -> None:
     """Write `content` as JSON with its digest, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from app.contracts.wire.orders import TEMPORARY_PREFIX
-from workers.engine.common.files import commit_folder, save_tensors, temporary_folder, verified_manifest
+from workers.engine.common.files import (
+    commit_folder,
+    last_use,
+    mark_used,
+    save_tensors,
+    temporary_folder,
+    verified_manifest,
+)
 from workers.engine.evaluation.warnings.history import History
 
 MAX_ENTRIES = 256
@@ -51,7 +58,7 @@ class ControlCache:
         if manifest is None:
             return None
         try:
-            os.utime(folder)
+            mark_used(folder)
             weights = load_file(folder / "weights.safetensors")
         except OSError:  # removed by another process meanwhile, or unreadable
             return None
@@ -84,9 +91,5 @@ class ControlCache:
             with suppress(FileNotFoundError):
                 if now - temporary.stat().st_mtime > STALE_SECONDS:
                     shutil.rmtree(temporary, ignore_errors=True)
-        entries = []
-        for path in self._folder.glob("[!.]*"):
-            with suppress(FileNotFoundError):
-                entries.append((path.stat().st_mtime, path))
-        for _, old in sorted(entries, reverse=True)[MAX_ENTRIES:]:
+        for old in sorted(self._folder.glob("[!.]*"), key=last_use, reverse=True)[MAX_ENTRIES:]:
             shutil.rmtree(old, ignore_errors=True)
