@@ -5,10 +5,10 @@ The fork server starts it. It uses neither database nor network. For an attempt 
 messages from a pipe, appends events to a file, and writes an outcome to disk.
 """
 
+import sys
 import traceback
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,7 +20,7 @@ from app.contracts.wire.orders import ExitCode, Order
 from app.contracts.wire.predictions import ORDER, Reply, SessionOrder
 from workers.engine.common.files import is_disk_full
 from workers.engine.common.stop import Stopped
-from workers.engine.evaluation.cost import peak_memory
+from workers.engine.evaluation.cost import peak_memory, probes
 from workers.engine.run import execute
 from workers.engine.serving.session import open_session
 from workers.runtime.child.allowances import of_attempt, of_session
@@ -37,8 +37,8 @@ def _confine(order: Order) -> set[str]:
     allowed = of_attempt(order)
     if not isinstance(order.spec, InspectJob):
         command = confined_command(replace(allowed, gpu=False))
-        helper = Helper(partial(peak_memory.measure_by_processes, command=command))
-        peak_memory.use(lambda pairs: helper.call(pairs) or [None] * len(pairs))
+        helper = Helper([sys.executable, "-P", "-m", probes.__name__, *command])
+        peak_memory.measure_by(lambda pairs: helper.call(pairs) or [None] * len(pairs))
     return confine(allowed)
 
 
