@@ -14,6 +14,8 @@ from pathlib import Path
 Pair = Sequence[str]
 """(file, its rows as npz)"""
 _SECONDS = 60.0
+_MOST = 64
+"""Processes at once for another process, which is not trusted."""
 _PROGRAM = Path(__file__).with_name("memory_probe.py")
 
 
@@ -49,9 +51,12 @@ def _output(probe: "subprocess.Popen[str]") -> str:
 
 
 def main(command: Sequence[str]) -> None:
-    """Answer until the input ends."""
+    """Answer until the input ends, or asks for too many processes."""
     for line in sys.stdin:
-        print(json.dumps(measure(json.loads(line), command)), flush=True)  # noqa: T201 (the answer)
+        pairs = json.loads(line)
+        if len(pairs) > _MOST:
+            sys.exit(f"expected at most {_MOST} files at once, found {len(pairs)}: ask for fewer")
+        print(json.dumps(measure(pairs, command)), flush=True)  # noqa: T201 (the answer)
 
 
 if __name__ == "__main__":
