@@ -18,6 +18,7 @@ from app.queue.records import Lane, WorkerLane
 from app.settings import Settings
 from app.storage.opening import open_store
 from workers.runtime.child.pool import DEFAULT_ENTRY
+from workers.runtime.child.sandbox import lacking
 from workers.runtime.paths import Paths
 from workers.runtime.supervisor.slots import taken_slots
 from workers.runtime.supervisor.supervisor import Supervisor
@@ -49,6 +50,8 @@ async def _work(arguments: argparse.Namespace) -> None:
         if not slots and not predicts:
             sys.exit("expected at least one slot, found none: pass --slots 1, or add the lane `inspect` or `predict`")
         names = [*(slot.name for slot in slots), *(["predictions"] if predicts else [])]
+        for problem in lacking():
+            logging.warning(problem)
         logging.info("worker %d with slots %s", os.getpid(), ", ".join(names))
         database = open_database(settings.database)
         store = open_store(settings.store_url or None, settings.data_dir)

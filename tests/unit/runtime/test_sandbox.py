@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import shutil
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from app.contracts.specs.jobs import InspectJob, TrainJob
 from app.contracts.wire.orders import DatasetInput, Order
 from tests.unit.runtime.attempts import Targets
 from workers.runtime.child import landlock
+from workers.runtime.child.sandbox import lacking
 
 ROOT = Path(__file__).parents[3]
 NOBODY = 65534
@@ -289,3 +291,13 @@ def test_a_helper_that_fails_answers_nothing(tmp_path: Path) -> None:
         "print(helper.call(1), helper.call(2))\n"
     )
     assert run(code, tmp_path) == ["None", "None"]
+
+
+@needs_landlock
+def test_a_worker_says_what_its_machine_does_not_keep_children_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lacking() == []
+    monkeypatch.setattr(landlock, "version", lambda: 0)
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    files, calls = lacking()
+    assert "can read every file" in files
+    assert "riscv64" in calls

@@ -8,6 +8,7 @@ write access to its folders only; limits on memory and files.
 
 import ctypes
 import os
+import platform
 import resource
 import socket
 import struct
@@ -21,6 +22,7 @@ from typing import Final
 
 from workers.runtime.child import landlock
 from workers.runtime.child.seccomp import deny_calls
+from workers.runtime.child.system_calls import calls_of_this_machine
 
 THREADS: Final = 4096
 """Most threads of a child, where its user namespace lets us count them."""
@@ -149,6 +151,22 @@ def _files(allowed: Allowed) -> tuple[list[Path], list[Path]]:
     devices = Path("/dev").glob(_GPU_DEVICES) if allowed.gpu else ()
     readable = [Path(path) for path in system] + _code(allowed.folder.resolve()) + list(allowed.readable)
     return readable, [allowed.folder, *allowed.writable, Path(os.devnull), *devices]
+
+
+def lacking() -> list[str]:
+    """What this machine does not keep a child from, for the worker's log."""
+    found = []
+    if landlock.version() < 1:
+        found.append(
+            "expected Landlock, found a kernel without it: processes of jobs can read every file of the worker's user; "
+            "use Linux 5.13 or newer with Landlock among its security modules, or a user of its own for the worker"
+        )
+    if calls_of_this_machine() is None:
+        found.append(
+            f"expected x86_64 or aarch64, found {platform.machine()}: no system calls are denied to processes of jobs; "
+            "run workers on one of these"
+        )
+    return found
 
 
 def has_network() -> bool:
