@@ -85,6 +85,12 @@ class Settings(BaseSettings):
         le=87_600.0,
         description="How long the checkpoints of a failed or cancelled job are kept for a retry.",
     )
+    memory_room: float = Field(
+        default=4.0,
+        ge=0.0,
+        le=1000.0,
+        description="Address space that a job on the CPU may take, as a multiple of the estimate for it; 0: no limit.",
+    )
     cache_bytes: int = Field(default=20 * GIB, ge=0, description="Size limit of each of a worker's caches.")
 
     prediction_seconds: float = Field(

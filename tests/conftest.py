@@ -20,6 +20,8 @@ from tests.databases import (
 
 # Workers of the suite share two cores: one thread each, unless a test sets its own.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Fork servers import entry modules of the tests, and with `python -P` not from the working directory.
+os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
 
 
 @pytest.hookimpl(wrapper=True)

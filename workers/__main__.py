@@ -19,6 +19,7 @@ from app.settings import Settings
 from app.storage.opening import open_store
 from app.storage.private import create_private_files, private_folder
 from workers.runtime.child.pool import DEFAULT_ENTRY
+from workers.runtime.child.sandbox import lacking
 from workers.runtime.paths import Paths
 from workers.runtime.supervisor.slots import taken_slots
 from workers.runtime.supervisor.supervisor import Supervisor
@@ -52,6 +53,8 @@ async def _work(arguments: argparse.Namespace) -> None:
         if not slots and not predicts:
             sys.exit("expected at least one slot, found none: pass --slots 1, or add the lane `inspect` or `predict`")
         names = [*(slot.name for slot in slots), *(["predictions"] if predicts else [])]
+        for problem in lacking():
+            logging.warning(problem)
         logging.info("worker %d with slots %s", os.getpid(), ", ".join(names))
         database = open_database(settings.database)
         store = open_store(settings.store_url or None, settings.data_dir)

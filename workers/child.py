@@ -5,8 +5,10 @@ The fork server starts it. It uses neither database nor network. For an attempt 
 messages from a pipe, appends events to a file, and writes an outcome to disk.
 """
 
+import sys
 import traceback
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,20 +20,26 @@ from app.contracts.wire.orders import ExitCode, Order
 from app.contracts.wire.predictions import ORDER, Reply, SessionOrder
 from workers.engine.common.files import is_disk_full
 from workers.engine.common.stop import Stopped
+from workers.engine.evaluation.cost import peak_memory, probes
 from workers.engine.run import execute
 from workers.engine.serving.session import open_session
+from workers.runtime.child.allowances import of_attempt, of_session
+from workers.runtime.child.confined import confined_command
 from workers.runtime.child.frames import Frames
+from workers.runtime.child.helper import Helper
 from workers.runtime.child.parent_death import never_die
-from workers.runtime.child.sandbox import confine_training, confine_untrusted
+from workers.runtime.child.sandbox import confine
 from workers.runtime.child.supervisor_link import Control, Events, failure, write_outcome
 
 
-def _confine(order: Order, folder: Path) -> set[str]:
+def _confine(order: Order) -> set[str]:
     """Enter the sandbox. It must come before the first thread: threads inherit confinement, they do not share it."""
-    in_force = confine_training()
-    if isinstance(order.spec, InspectJob):
-        in_force |= confine_untrusted(folder, order.inputs(), order.memory_bytes)
-    return in_force
+    allowed = of_attempt(order)
+    if not isinstance(order.spec, InspectJob):
+        command = confined_command(replace(allowed, gpu=False))
+        helper = Helper([sys.executable, "-P", "-m", probes.__name__, *command])
+        peak_memory.measure_by(lambda pairs: helper.call(pairs) or [None] * len(pairs))
+    return confine(allowed)
 
 
 def _execute(order: Order, folder: Path, control: Control) -> ExitCode:
@@ -49,7 +57,7 @@ def _execute(order: Order, folder: Path, control: Control) -> ExitCode:
 def _serve(folder: Path, channel: Frames) -> int:
     """Load a model, and answer requests until the supervisor closes the channel."""
     order = SessionOrder.model_validate_json((folder / ORDER).read_bytes(), extra="ignore")
-    in_force = confine_training() | confine_untrusted(folder, order.inputs(), order.memory_bytes, cpu_seconds=None)
+    in_force = confine(of_session(order, folder))
     print("in force:", ", ".join(sorted(in_force)), flush=True)  # noqa: T201 (the session's log)
     torch.set_num_threads(order.threads)
     opened = open_session(order, folder)
@@ -75,7 +83,7 @@ def main(directory: str, control: int) -> int:
 def _attempt(folder: Path, control: int) -> int:
     try:
         order = Order.model_validate_json((folder / "order.json").read_bytes(), extra="ignore")
-        print("in force:", ", ".join(sorted(_confine(order, folder))), flush=True)  # noqa: T201 (the attempt's log)
+        print("in force:", ", ".join(sorted(_confine(order))), flush=True)  # noqa: T201 (the attempt's log)
         torch.set_num_threads(order.threads)  # before the first operation starts the threads
         messages = Control(control)
         messages.start()

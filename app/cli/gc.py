@@ -2,9 +2,8 @@
 
 import asyncio
 import json
-import sys
 
-from app.cli.worker_process import worker_environment
+from app.cli.worker_process import python_command, worker_environment
 from app.http.services import open_services
 from app.retention.policy import StaleItem, collect, find_stale
 from app.settings import Settings
@@ -23,7 +22,7 @@ async def collect_garbage(settings: Settings, *, dry_run: bool) -> list[StaleIte
 
 
 async def _on_worker_disk(settings: Settings, *, dry_run: bool) -> list[StaleItem]:
-    command = [sys.executable, "-m", "workers.runtime.retention", *(["--dry-run"] if dry_run else [])]
+    command = python_command("workers.runtime.retention", *(["--dry-run"] if dry_run else []))
     environment = worker_environment(settings)
     process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.PIPE)
     output, _ = await process.communicate()

@@ -21,16 +21,29 @@ _libc = ctypes.CDLL(None)
 _log = logging.getLogger("uvicorn.error")
 
 
+def python_command(module: str, *arguments: str) -> list[str]:
+    """The command line that runs a module of the worker. With `-P`, files in the working directory are no modules."""
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
 def worker_command(slots: int, lanes: Sequence[str]) -> list[str]:
     """The command line of a worker process."""
-    return [sys.executable, "-m", "workers", "--slots", str(slots), "--lanes", ",".join(lanes)]
+    return python_command("workers", "--slots", str(slots), "--lanes", ",".join(lanes))
 
 
 def worker_environment(settings: Settings) -> dict[str, str]:
     """The environment in which a worker reads these settings, without the API key."""
-    kept = {name: value for name, value in os.environ.items() if name != "STILLHOUSE_API_KEY"}
+    kept = {name: value for name, value in os.environ.items() if name not in ("STILLHOUSE_API_KEY", "PYTHONPATH")}
     values = settings.model_dump(mode="json", exclude={"api_key"})
-    return kept | {f"STILLHOUSE_{name.upper()}": str(value) for name, value in values.items()}
+    path = {"PYTHONPATH": found} if (found := _python_path(os.environ.get("PYTHONPATH", ""))) else {}
+    return kept | path | {f"STILLHOUSE_{name.upper()}": str(value) for name, value in values.items()}
+
+
+def _python_path(value: str) -> str:
+    """The absolute entries of a PYTHONPATH: an empty or relative one, as in `PYTHONPATH=:/code`, is the working
+    directory or below it, in spite of `-P`.
+    """
+    return os.pathsep.join(entry for entry in value.split(os.pathsep) if os.path.isabs(entry))  # noqa: PTH117 (text)
 
 
 class WorkerProcess:

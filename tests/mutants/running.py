@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from app.contracts.resolving.footprint import memory_of_uploads
 from app.contracts.resources.manifests import DatasetManifest, ModelManifest
 from app.contracts.specs.jobs import InspectJob
 from app.contracts.wire.orders import DataFile, DatasetInput, ModelInput, Order, digest_of_files
@@ -24,7 +26,7 @@ from tests.mutants.structures import CHANGES
 from tests.mutants.verdict import MANIFEST_REFUSED, Verdict, judge
 from workers.runtime.child.pool import ChildPool
 from workers.runtime.clock import host_clock
-from workers.runtime.supervisor.order import INSPECTION_MEMORY, write_order
+from workers.runtime.supervisor.order import write_order
 
 SECONDS = 60.0
 """Time for one inspection; a worker gives it three minutes."""
@@ -88,7 +90,7 @@ def order_of(folder: Path, paths: Sequence[Path], manifest: ModelManifest | Data
         checkpoints_dir=str(folder / "checkpoints"),
         cache_dir=str(folder / "cache"),
         cache_bytes=0,
-        memory_bytes=INSPECTION_MEMORY + 6 * size,
+        memory_bytes=memory_of_uploads(size),
     )
 
 
@@ -121,6 +123,7 @@ async def _inspected_and_removed(made: Mutant, place: Path, pool: ChildPool) -> 
 @contextmanager
 def running_pools() -> Iterator[Mapping[bool, ChildPool]]:
     """A pool of children without libraries of networks, and one with them; for one event loop."""
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])  # where fork servers find the entry
     pools = {False: ChildPool(ENTRY), True: ChildPool(ENTRY, [_PRELOADED])}
     for pool in pools.values():
         pool.reply_seconds = SECONDS

@@ -113,7 +113,7 @@ class Order(Answer):
     cache_bytes: int = Field(description="Size limit of the store of soft targets, and of those of images and sounds.")
     checkpoint_seconds: float = Field(default=30.0, description="Minimum time between two checkpoints.")
     lease_seconds: float = 60.0
-    memory_bytes: int | None = Field(default=None, description="Address space limit of an inspection.")
+    memory_bytes: int | None = Field(default=None, description="Address space limit; null: none.")
     warnings: tuple[dict[str, str], ...] = Field(default=(), description="Warnings of the resolution of the spec.")
     chosen: dict[str, Chosen] = Field(default_factory=dict, description="What that resolution chose, by pointer.")
 
@@ -139,6 +139,15 @@ class Order(Answer):
 
 
 PeerRole = Literal["peer-1", "peer-2", "peer-3", "peer-4", "peer-5", "peer-6", "peer-7"]
+SharedCache = Literal["controls", "figures", "images", "masks", "sounds", "targets", "tokens"]
+SHARED_CACHES: tuple[SharedCache, ...] = get_args(SharedCache)
+"""Folders below `Order.cache_dir` that jobs write. Nothing else below it is theirs, such as the inputs of others."""
+TUNABLES: Final = "GLIBC_TUNABLES"
+NO_THREAD_CACHE: Final = "glibc.malloc.tcache_count=0"
+"""What must stand in the environment variable `TUNABLES` where a process starts that keeps freed memory. The cache of a
+thread would keep what is left over of each aligned block (torch's are aligned): the block is then too small for the
+next tensor of the same size, and the heap grows to ten times of what is used.
+"""
 TEMPORARY_PREFIX: Final = ".draft-"
 """Names of folders that the engine has not finished writing begin so; a worker removes those of dead processes."""
 PEER_ROLES: tuple[PeerRole, ...] = get_args(PeerRole)

@@ -1,8 +1,6 @@
 """Images channels-last: chosen for convnets and resnets, frozen with the job, the same function to rounding."""
 
 import json
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -11,10 +9,12 @@ import torch
 from pydantic import TypeAdapter
 
 from app.contracts.specs.architectures import Architecture
-from tests.engine.harness import EngineHarness
-from tests.engine.jobs.distillation.trained_jobs import add_trained_teacher
+from app.contracts.specs.jobs import TrainJob
+from tests.engine.harness import TEACHER, EngineHarness, report_of
+from workers.engine.common.stop import NeverStop
 from workers.engine.models import Network, build
 from workers.engine.models.memory_format import in_channels_last, networks_in
+from workers.engine.run import execute
 from workers.engine.training.vectorised.stacked import MappedNetworks
 
 ARCHITECTURE: TypeAdapter[Architecture] = TypeAdapter(Architecture)
@@ -83,6 +83,12 @@ def test_networks_that_are_mapped_over_seeds_are_contiguous() -> None:
     torch.testing.assert_close(mapped(x, own=False)[0], plain(x)["label"], rtol=1e-4, atol=1e-5)
 
 
+IMAGES: dict[str, Any] = {
+    "inputs": {"x": {"kind": "array"}},
+    "targets": {"label": {"kind": "class", "classes": 3}},
+}
+
+
 def images(rows: int = 120) -> dict[str, Any]:
     random = np.random.default_rng(0)
     label = random.integers(0, 3, rows)
@@ -100,7 +106,7 @@ def spec(**training: Any) -> dict[str, Any]:
 
 
 def test_it_is_chosen_for_images_and_frozen_with_the_job(harness: EngineHarness) -> None:
-    harness.dataset(images(), inputs={"x": {"kind": "array"}})
+    harness.dataset(images(), **IMAGES)
     chosen = harness.order(spec())
     assert chosen.spec.training.memory_format == "channels_last"  # type: ignore[union-attr]
     assert "/training/memory_format" in chosen.chosen
@@ -113,11 +119,13 @@ def test_it_is_chosen_for_images_and_frozen_with_the_job(harness: EngineHarness)
 
 def test_a_job_without_it_trains_as_before_there_was_it(harness: EngineHarness) -> None:
     """Resolved specs of earlier versions have no `memory_format`."""
-    harness.dataset(images(), inputs={"x": {"kind": "array"}})
+    harness.dataset(images(), **IMAGES)
     harness.run(spec(memory_format="contiguous"), "contiguous")
     order = harness.order(spec(), "old")
-    old = order.spec.model_copy(update={"training": order.spec.training.model_copy(update={"memory_format": None})})  # type: ignore[union-attr]
-    harness.run(spec(), "old", spec=old)
+    assert isinstance(order.spec, TrainJob)
+    training = order.spec.training.model_copy(update={"memory_format": None})
+    old = order.model_copy(update={"spec": order.spec.model_copy(update={"training": training})})
+    execute(old, lambda event: None, NeverStop())
     harness.run(spec(), "chosen")
     assert harness.digest("old") == harness.digest("contiguous")
     assert harness.digest("chosen") != harness.digest("contiguous")
@@ -127,41 +135,13 @@ def test_a_job_without_it_trains_as_before_there_was_it(harness: EngineHarness) 
 
 def test_the_outputs_of_a_teacher_are_stored_by_order(harness: EngineHarness) -> None:
     """The last bits of soft targets differ, so that a job of the other order must not find them."""
-    add_trained_teacher(harness, images())
-    teacher = harness.run({**spec(), "kind": "train"}, "images")
-    harness.teacher(teacher, harness.folder / "images" / "attempt-1")
-    distil = {**spec(), "kind": "distill", "teachers": [{"model": "mdl_teacher"}], "control": False}
+    harness.dataset(images(), **IMAGES)
+    harness.teacher(harness.run(spec(), "teacher"), harness.folder / "teacher" / "attempt-1")
+    distil = {**spec(), "kind": "distill", "teachers": [{"model": TEACHER}], "control": False}
     distil["student"] = distil.pop("model")
-    distil["teachers"] = [{"model": next(iter(harness.models))}]
+    distil["distillation"] = {"allow_chance_teacher": True}
     stores = []
     for job, more in {"a": {}, "b": {}, "c": {"memory_format": "contiguous"}}.items():
         found = harness.run({**distil, "training": {**distil["training"], **more}}, job)
-        stores.append(found.report.targets[0].store)
+        stores.append(report_of(found).targets[0].store)
     assert stores == ["miss", "hit", "miss"]
-
-
-PROGRAM = """
-import resource, torch
-from workers.engine.common.allocator import keep_freed_memory
-torch.set_num_threads(1)
-if {kept}:
-    keep_freed_memory()
-def faults():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(2):
-    torch.ones(16 << 20)
-before = faults()
-for _ in range(4):
-    torch.ones(16 << 20)
-print(faults() - before)
-"""
-
-
-def test_memory_that_is_freed_stays_in_the_process() -> None:
-    """64 MB a tensor: the kernel is asked for its 16,384 pages once, or again for each."""
-    found = {
-        kept: int(subprocess.check_output([sys.executable, "-c", PROGRAM.format(kept=kept)], text=True))
-        for kept in (False, True)
-    }
-    assert found[False] > 4 * 100
-    assert found[True] < 100

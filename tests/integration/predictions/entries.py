@@ -10,9 +10,10 @@ from pathlib import Path
 
 from app.contracts.wire.orders import ExitCode
 from app.contracts.wire.predictions import ORDER, Reply, SessionOrder
+from workers.runtime.child.allowances import of_session
 from workers.runtime.child.frames import Frames
 from workers.runtime.child.parent_death import never_die
-from workers.runtime.child.sandbox import confine_training, confine_untrusted
+from workers.runtime.child.sandbox import confine
 
 
 def behave(directory: str, control: int) -> int:
@@ -25,7 +26,7 @@ def behave(directory: str, control: int) -> int:
             Reply(status=409, code="export_mismatch", detail="it differs: use another").model_dump_json().encode()
         )
         return ExitCode.USER_ERROR
-    in_force = confine_training() | confine_untrusted(folder, order.inputs(), order.memory_bytes, cpu_seconds=None)
+    in_force = confine(of_session(order, folder))
     never_die()
     channel.write(Reply(status=200).model_dump_json().encode())
     while (request := channel.read()) is not None:

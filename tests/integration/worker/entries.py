@@ -25,7 +25,8 @@ from app.contracts.wire.events import (
     WarningEvent,
 )
 from app.contracts.wire.orders import ExitCode, InspectionOutcome, Order, OutputFile, TrainingOutcome
-from workers.runtime.child.sandbox import confine_training, confine_untrusted
+from workers.runtime.child.allowances import of_attempt
+from workers.runtime.child.sandbox import confine
 from workers.runtime.child.supervisor_link import Control, Events, failure, write_outcome
 
 ARCHITECTURE = Mlp(family="mlp", input_shape=(4,), hidden=(3,), outputs={"digit": 2})
@@ -221,8 +222,7 @@ def _inspection(job: Job) -> int:
     if name == "slow":
         return stubborn(job)
     if name == "confined":
-        in_force = confine_training() | confine_untrusted(job.folder, job.order.inputs(), job.order.memory_bytes)
-        job.say("confined", sorted(in_force))
+        job.say("confined", sorted(confine(of_attempt(job.order))))
     job.control()
     write_outcome(job.folder, InspectionOutcome(dataset=DATASET_FACTS))
     return ExitCode.DONE

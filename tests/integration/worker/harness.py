@@ -6,7 +6,6 @@ import json
 import signal
 import sqlite3
 import subprocess
-import sys
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, closing, suppress
@@ -16,7 +15,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import make_url, select
 
-from app.cli.worker_process import worker_environment
+from app.cli.worker_process import python_command, worker_environment
 from app.contracts.resources.inputs.arrays import ArrayInput
 from app.contracts.resources.manifests import ClassTarget, DatasetManifest
 from app.contracts.specs.architectures import Mlp
@@ -48,7 +47,7 @@ class Process:
     def __init__(
         self, settings: Settings, slots: int, lanes: Sequence[WorkerLane], entry: str, module: str = "workers"
     ) -> None:
-        command = [sys.executable, "-m", module, "--slots", str(slots), "--lanes", ",".join(lanes), "--entry", entry]
+        command = python_command(module, "--slots", str(slots), "--lanes", ",".join(lanes), "--entry", entry)
         environment = worker_environment(settings) | {"PYTHONPATH": str(ROOT)}
         self._database_url = settings.database
         self._log = settings.data_dir / f"worker-{uuid.uuid4().hex}.log"

@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from app.contracts.wire.orders import TEMPORARY_PREFIX
+from workers.engine.common.files import last_use
 
 STALE_SECONDS = 3600.0
 """Age from which a temporary file or folder is stale: writing an entry takes far less than a second."""
@@ -19,11 +20,7 @@ def keep_newest(folder: Path, entries: int) -> None:
         with suppress(FileNotFoundError):
             if now - temporary.stat().st_mtime > STALE_SECONDS:
                 _remove(temporary)
-    found = []
-    for path in folder.glob("[!.]*"):
-        with suppress(FileNotFoundError):
-            found.append((path.stat().st_mtime, path))
-    for _, old in sorted(found, reverse=True)[entries:]:
+    for old in sorted(folder.glob("[!.]*"), key=last_use, reverse=True)[entries:]:
         _remove(old)
 
 

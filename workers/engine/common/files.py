@@ -115,6 +115,29 @@ def verified_manifest(folder: Path) -> dict[str, Any] | None:
     return manifest
 
 
+def mark_used(entry: Path) -> None:
+    """Note that a file, or a committed folder, is used now, as its modification time or that of its manifest. A job may
+    not set times (they are denied to it, because it could set those of any file of the user), so the first byte is
+    written again.
+    """
+    with _dated(entry).open("r+b") as file:
+        first = file.read(1)
+        file.seek(0)
+        file.write(first)
+
+
+def last_use(entry: Path) -> float:
+    """When a file or folder was last marked as used; 0 for stale temporary folders and remains of removed entries."""
+    try:
+        return _dated(entry).stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _dated(entry: Path) -> Path:
+    return entry / MANIFEST if entry.is_dir() else entry
+
+
 def write_document(path: Path, content: Any) -> None:
     """Write `content` as JSON with its digest, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)

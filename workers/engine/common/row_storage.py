@@ -11,7 +11,7 @@ from torch import Tensor
 
 from app.contracts.base import digest_of
 from app.contracts.specs.jobs import InspectJob
-from app.contracts.wire.orders import DatasetInput, Order
+from app.contracts.wire.orders import DatasetInput, Order, SharedCache
 from workers.engine.common.row_store import Array, Entry, RowFile, RowStore, as_tensor
 
 
@@ -37,17 +37,27 @@ class RowStorage:
         return cls(dataset.sha256, Path(order.cache_dir), Path(order.checkpoints_dir), order.cache_bytes, alone)
 
     def rows(
-        self, kind: str, facts: Mapping[str, Any], count: int, file: RowFile, make: Callable[[], Iterator[Array]]
+        self,
+        kind: SharedCache,
+        facts: Mapping[str, Any],
+        count: int,
+        file: RowFile,
+        make: Callable[[], Iterator[Array]],
     ) -> Tensor:
         """`mapped` rows as a tensor."""
         return as_tensor(self.mapped(kind, facts, count, file, make))
 
-    def key(self, kind: str, facts: Mapping[str, Any], count: int, row: tuple[int, ...]) -> str:
+    def key(self, kind: SharedCache, facts: Mapping[str, Any], count: int, row: tuple[int, ...]) -> str:
         """A digest of everything that `count` rows of the shape `row` depend on."""
         return digest_of({"dataset": self.sha256, "rows": [count, *row], "of": {kind: facts}})
 
     def mapped(
-        self, kind: str, facts: Mapping[str, Any], count: int, file: RowFile, make: Callable[[], Iterator[Array]]
+        self,
+        kind: SharedCache,
+        facts: Mapping[str, Any],
+        count: int,
+        file: RowFile,
+        make: Callable[[], Iterator[Array]],
     ) -> "np.memmap[Any, Any]":
         """`count` mapped rows, which must not be written to: made by `make` block by block unless they are there.
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from app.contracts.wire.orders import TEMPORARY_PREFIX
-from workers.engine.common.files import MANIFEST, commit_folder, temporary_folder, verified_manifest
+from workers.engine.common.files import commit_folder, last_use, mark_used, temporary_folder, verified_manifest
 
 Array = NDArray[Any]
 Blocks = Iterator[Mapping[str, Mapping[str, Array]]]
@@ -94,7 +94,7 @@ class RowStore:
         hit = not missing or not self._make_missing(missing, rows, make)
         arrays = {}
         for key, entry in entries.items():
-            os.utime(self._folder / key / MANIFEST)
+            mark_used(self._folder / key)
             arrays[key] = {name: _mapped(self._folder / key / name, file, rows) for name, file in entry.files.items()}
         return StoredRows(hit, arrays, rows * sum(entry.bytes for entry in entries.values()))
 
@@ -158,7 +158,7 @@ class RowStore:
         """Remove least recently used entries that are not in use, until `needed` bytes fit the limit and the disk."""
         entries = {path: _bytes(path) for path in self._folder.iterdir() if path.is_dir()}
         used, free = sum(entries.values()), shutil.disk_usage(self._folder).free
-        for path in sorted(entries, key=_last_use):
+        for path in sorted(entries, key=last_use):
             if used + needed <= self._limit and needed <= free:
                 return
             with _exclusive(self._folder / f"{path.name.removeprefix(TEMPORARY_PREFIX)}.lock") as acquired:
@@ -193,14 +193,6 @@ def _bytes(path: Path) -> int:
         for file in path.iterdir():
             total += file.stat().st_size
     return total
-
-
-def _last_use(path: Path) -> float:
-    """When an entry was last used; 0 for stale temporary folders and remains of removed entries."""
-    try:
-        return (path / MANIFEST).stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
 
 
 def _open_lock(lock: Path) -> int:

@@ -5,16 +5,17 @@ ones read them from the worker's cache.
 """
 
 import logging
-import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from app.contracts.base import digest_of
+from app.contracts.wire.orders import SharedCache
 from workers.engine.common.cache_folder import keep_newest
-from workers.engine.common.files import read_document, write_document
+from workers.engine.common.files import mark_used, read_document, write_document
 
-FOLDER: Final = "figures"
+FOLDER: Final[SharedCache] = "figures"
 """The folder of the worker's cache."""
 MAX_ENTRIES: Final = 1024
 _log = logging.getLogger("stillhouse.worker")
@@ -43,18 +44,13 @@ class TeacherFigures:
         path = self._folder / f"{digest_of(dict(facts))}.json"
         figures = read_document(path)
         if figures is not None:
-            self._touch(path)
+            with suppress(OSError):  # removed by another process meanwhile
+                mark_used(path)
             return figures
         figures = measure()
         if is_kept(figures):
             self._keep(path, figures)
         return figures
-
-    def _touch(self, path: Path) -> None:
-        try:
-            os.utime(path)
-        except OSError:
-            pass  # removed by another process meanwhile
 
     def _keep(self, path: Path, figures: Any) -> None:
         try:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from app.contracts.wire.orders import ControlMessage
+from app.contracts.wire.orders import NO_THREAD_CACHE, TUNABLES, ControlMessage
 from workers.runtime.child.fork_server import PACKET
 
 DEFAULT_ENTRY = "workers.child:main"
@@ -41,6 +41,7 @@ def child_environment() -> dict[str, str]:
     kept = {n: v for n, v in os.environ.items() if n in _ALLOWED or n.startswith(_ALLOWED_PREFIXES)}
     waiting = {} if "OMP_WAIT_POLICY" in kept else _WAITING
     fixed = {
+        TUNABLES: NO_THREAD_CACHE,
         "OPENBLAS_NUM_THREADS": "1",  # forking is unsafe if a library has started threads at import
         "PYTHONUNBUFFERED": "1",
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
@@ -135,10 +136,11 @@ class ChildPool:
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, "-m", "workers.runtime.child.fork_server", str(theirs.fileno()), str(os.getpid())]
+        # With -P, files in the working directory are no modules.
+        command = [sys.executable, "-P", "-m", "workers.runtime.child.fork_server", str(theirs.fileno())]
         # Popen and not asyncio: PDEATHSIG is bound to the thread that forks, which must be the main one.
         self._server = subprocess.Popen(
-            [*command, self._entry, *self._modules],
+            [*command, str(os.getpid()), self._entry, *self._modules],
             pass_fds=[theirs.fileno()],
             env=child_environment(),
             stdin=subprocess.DEVNULL,

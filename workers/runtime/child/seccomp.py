@@ -1,15 +1,15 @@
-"""System calls that the kernel denies to a child (seccomp, classic BPF, by ctypes).
+"""A filter of system calls, by which the kernel denies some to a child (seccomp, classic BPF, by ctypes).
 
-Sources: seccomp(2), linux/filter.h, linux/seccomp.h, and the system call tables of x86-64 and arm64.
+Sources: seccomp(2), linux/filter.h, linux/seccomp.h.
 """
 
 import ctypes
 import errno
-import platform
+import os
 import socket
 import struct
-from dataclasses import dataclass
-from typing import Final
+
+from workers.runtime.child.system_calls import NEWER, Calls, calls_of_this_machine
 
 _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
 _LOAD, _EQUAL, _ANY_BIT, _AT_LEAST, _RETURN = 0x20, 0x15, 0x45, 0x35, 0x06
@@ -17,42 +17,7 @@ _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16  # offsets in struct seccomp_data; little endian, low words
 _CLONE_THREAD = 0x00010000
 _X32 = 0x40000000
-
-
-@dataclass(frozen=True)
-class _Table:
-    """System call numbers of one architecture."""
-
-    architecture: int
-    socket: int
-    clone: int
-    clone3: int
-    io_uring_setup: int
-    processes: tuple[int, ...]  # fork, vfork, execve, execveat
-    privileged: tuple[int, ...]  # ptrace, process_vm_*, bpf, keyctl, mounts, namespaces, modules, perf, userfaultfd
-
-
-_TABLES: Final = {
-    "x86_64": _Table(
-        architecture=0xC000003E,
-        socket=41,
-        clone=56,
-        clone3=435,
-        io_uring_setup=425,
-        processes=(57, 58, 59, 322),
-        privileged=(101, 310, 311, 321, 250, 165, 166, 155, 308, 272, 246, 175, 313, 298, 323),
-    ),
-    "aarch64": _Table(
-        architecture=0xC00000B7,
-        socket=198,
-        clone=220,
-        clone3=435,
-        io_uring_setup=425,
-        processes=(221, 281),
-        privileged=(117, 270, 271, 280, 219, 40, 39, 41, 268, 97, 104, 105, 273, 241, 282),
-    ),
-}
-_INTERNET: Final = (int(socket.AF_INET), int(socket.AF_INET6), int(socket.AF_PACKET), int(socket.AF_VSOCK))
+_THIS_PROCESS = 0
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -69,46 +34,49 @@ def _number_is(number: int, then: bytes) -> bytes:
     return _instruction(_EQUAL, number, 0, len(then) // 8) + then
 
 
-def _preamble(table: _Table) -> bytes:
-    """Kill the process for any other architecture: the numbers differ."""
+def _preamble(calls: Calls) -> bytes:
+    """Kill the process for any other architecture: the numbers differ. Calls that are not known do not exist."""
     program = _instruction(_LOAD, _ARCHITECTURE)
-    program += _instruction(_EQUAL, table.architecture, 1, 0) + _instruction(_RETURN, _KILL)
+    program += _instruction(_EQUAL, calls.audit, 1, 0) + _instruction(_RETURN, _KILL)
     program += _instruction(_LOAD, _NUMBER)
-    return program + _instruction(_AT_LEAST, _X32, 0, 1) + _deny()
+    program += _instruction(_AT_LEAST, _X32, 0, 1) + _deny()
+    return program + _instruction(_AT_LEAST, NEWER, 0, 1) + _deny(errno.ENOSYS)
 
 
-def _no_internet(table: _Table) -> bytes:
-    """Deny sockets of internet families; local ones are allowed because GPU drivers use them."""
+def _first_argument(number: int, allowed: tuple[int, ...], error: int) -> bytes:
+    """Allow a call with these first arguments alone."""
     body = _instruction(_LOAD, _FIRST_ARGUMENT)
-    for family in _INTERNET:
-        body += _instruction(_EQUAL, family, 0, 1) + _deny(errno.EACCES)
-    return _number_is(table.socket, body + _instruction(_RETURN, _ALLOW))
+    for value in allowed:
+        body += _instruction(_EQUAL, value, 0, 1) + _instruction(_RETURN, _ALLOW)
+    return _number_is(number, body + _deny(error))
 
 
-def _only_threads(table: _Table) -> bytes:
-    """Deny sockets, processes, other programs and privileged calls; allow threads."""
-    program = _number_is(table.socket, _deny(errno.EACCES))
-    for number in (*table.processes, *table.privileged):
-        program += _number_is(number, _deny())
-    # A filter cannot read clone3's flags, which are behind a pointer. With ENOSYS, libraries fall back to clone.
-    program += _number_is(table.clone3, _deny(errno.ENOSYS))
+def _threads_only(calls: Calls) -> bytes:
     thread = _instruction(_LOAD, _FIRST_ARGUMENT) + _instruction(_ANY_BIT, _CLONE_THREAD, 1, 0)
-    return program + _number_is(table.clone, thread + _deny() + _instruction(_RETURN, _ALLOW))
+    return _number_is(calls.clone, thread + _deny() + _instruction(_RETURN, _ALLOW))
 
 
 class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
 
-def deny_calls(*, threads_only: bool) -> bool:
-    """Install the filter for this thread and those that it starts: no internet, and with `threads_only` no sockets,
-    processes or programs at all. Needs no_new_privs. False if kernel or architecture do not support it.
+def deny_calls(*, local_sockets: bool = False) -> bool:
+    """Install the filter for this thread and those that it starts: no processes but this one, no programs, no sockets
+    (but local ones on request), and nothing else in `system_calls.DENIED`. Needs no_new_privs. False if kernel or
+    architecture do not support it.
     """
-    table = _TABLES.get(platform.machine())
-    if table is None:
+    calls = calls_of_this_machine()
+    if calls is None:
         return False
-    program = _preamble(table) + _number_is(table.io_uring_setup, _deny(errno.ENOSYS))  # it would bypass the filter
-    program += _only_threads(table) if threads_only else _no_internet(table)
+    program = _preamble(calls)
+    for number in calls.absent:
+        program += _number_is(number, _deny(errno.ENOSYS))
+    for number in calls.denied:
+        program += _number_is(number, _deny())
+    for number in calls.own_process:
+        program += _first_argument(number, (_THIS_PROCESS, os.getpid()), errno.EPERM)
+    families = (int(socket.AF_UNIX),) if local_sockets else ()
+    program += _first_argument(calls.socket, families, errno.EACCES) + _threads_only(calls)
     program += _instruction(_RETURN, _ALLOW)
     code = ctypes.create_string_buffer(program, len(program))
     compiled = _Program(len(program) // 8, ctypes.cast(code, ctypes.c_void_p))

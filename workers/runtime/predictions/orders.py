@@ -4,6 +4,7 @@ import asyncio
 import mmap
 from pathlib import Path
 
+from app.contracts.resolving.footprint import memory_of_uploads
 from app.contracts.resources.facts import FileRef
 from app.contracts.resources.graph_names import VERSION_TEXT
 from app.contracts.wire.orders import ModelInput
@@ -13,10 +14,6 @@ from app.queue.predictions.records import Answered
 from app.queue.predictions.sources import source_of
 from app.queue.records import StoredModel
 from workers.runtime.disk.inputs import InputCache
-
-_MEMORY = 8 << 30
-"""Address space of a session, besides what its model may need; torch's libraries map about 3 GiB of it."""
-_MEMORY_PER_BYTE = 6
 
 
 async def session_order(
@@ -40,10 +37,10 @@ async def session_order(
         dataset=source.dataset,
         tokenizers=await cache.tokenizers(source.files()),
         threads=threads,
-        memory_bytes=_MEMORY,
+        memory_bytes=memory_of_uploads(0),
     )
     size = await asyncio.to_thread(_bytes_of, order.inputs())
-    return order.model_copy(update={"memory_bytes": _MEMORY + _MEMORY_PER_BYTE * size})
+    return order.model_copy(update={"memory_bytes": memory_of_uploads(size)})
 
 
 def _graph(model: StoredModel) -> FileRef | None:

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import assert_never
 
+from app.contracts.resolving.footprint import memory_bytes, memory_of_uploads
 from app.contracts.resolving.resolve import Resolution, resolve
 from app.contracts.resolving.students.measured import Trunks, networks_of
 from app.contracts.resources.manifests import FORMAT_EXTRAS
@@ -28,10 +29,6 @@ from app.settings import Settings
 from workers.runtime.disk.inputs import InputCache
 from workers.runtime.paths import Paths
 from workers.runtime.supervisor.slots import Slot
-
-INSPECTION_MEMORY = 8 << 30
-"""Address space of an inspection, besides what its file may need; torch's libraries map about 3 GiB of it."""
-_MEMORY_PER_BYTE = 6
 
 
 def resolve_claim(
@@ -104,13 +101,21 @@ async def build_order(
         checkpoint_seconds=settings.checkpoint_seconds,
         lease_seconds=settings.lease_seconds,
     )
-    return await asyncio.to_thread(_with_memory_limit, order) if isinstance(spec, InspectJob) else order
+    return await asyncio.to_thread(with_memory_limit, order, settings.memory_room)
 
 
-def _with_memory_limit(order: Order) -> Order:
-    """An inspection's order with its memory limit, which grows with the inspected file."""
+def with_memory_limit(order: Order, room: float) -> Order:
+    """An order with its memory limit. An inspection has no room beyond what its upload may need. On a GPU a job has
+    none: CUDA reserves addresses for the memory of all devices and of the host.
+    """
     size = sum(path.stat().st_size for path in order.inputs())
-    return order.model_copy(update={"memory_bytes": INSPECTION_MEMORY + _MEMORY_PER_BYTE * size})
+    if isinstance(order.spec, InspectJob):
+        return order.model_copy(update={"memory_bytes": memory_of_uploads(size)})
+    if order.device != "cpu" or room == 0.0:
+        return order
+    facts = [each.facts for each in order.datasets.values()]
+    estimated = memory_bytes(order.spec, facts, size, order.threads)
+    return order.model_copy(update={"memory_bytes": round(room * estimated)})
 
 
 def write_order(order: Order) -> Path:

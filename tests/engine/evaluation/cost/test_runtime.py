@@ -1,6 +1,9 @@
 """What files and networks cost in ONNX Runtime and torch. No figure of time decides a test."""
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,7 @@ import torch
 from onnx import TensorProto, helper
 
 from tests.engine.jobs.inspection.onnx_graphs import graph, value
-from workers.engine.evaluation.cost import peak_memory
+from workers.engine.evaluation.cost import peak_memory, probes
 from workers.engine.evaluation.cost.measured import MeasuredFile, MeasuredNetwork
 from workers.engine.evaluation.cost.runtime import fault_of, measure
 
@@ -107,3 +110,18 @@ def test_text_and_several_inputs_are_measured_and_a_file_that_does_not_load_has_
     assert fault_of(words) is None
     assert "it does not run on its own" in (fault_of(broken) or "")
     assert set(measure([words])["words"]["onnxruntime"].latency["1"]) == {"1", "64"}
+
+
+def test_a_process_that_measures_for_another_starts_a_bounded_number_of_processes(tmp_path: Path) -> None:
+    """Trap: a graph that asks for a thousand."""
+    marker = tmp_path / "started"
+    program = [sys.executable, "-m", probes.__name__, "/bin/sh", "-c", f"echo >> {marker}; echo 7"]
+
+    def answers(pairs: int) -> tuple[str, int]:
+        asked = json.dumps([["file", "rows"]] * pairs) + "\n"
+        done = subprocess.run(program, input=asked, capture_output=True, text=True, check=False)
+        return done.stdout, done.returncode
+
+    assert answers(2) == ("[7, 7]\n", 0)
+    assert answers(65) == ("", 1)
+    assert marker.read_text() == "\n\n"

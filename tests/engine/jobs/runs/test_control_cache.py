@@ -82,3 +82,20 @@ def test_a_disk_that_has_no_room_keeps_no_control_and_ends_no_job(
     assert ControlCache(tmp_path / "controls").find("a") is None
     assert _keep(tmp_path / "controls", "a")
     assert ControlCache(tmp_path / "controls").find("a") is not None
+
+
+def test_a_control_that_was_used_stays_where_a_newer_one_was_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Use is noted without setting a file's times, which is denied to a job's process."""
+    monkeypatch.setattr(controls, "MAX_ENTRIES", 2)
+    for position, key in enumerate(("used", "unused")):
+        assert _keep(tmp_path, key)
+        hour_before = time.time() - 3600 + position
+        os.utime(tmp_path / key / files.MANIFEST, (hour_before, hour_before))
+    with monkeypatch.context() as patched:
+        patched.delattr(os, "utime")
+        assert ControlCache(tmp_path).find("used") is not None
+    assert ControlCache(tmp_path).find("used") is not None  # and is undamaged
+    assert _keep(tmp_path, "new")
+    assert {path.name for path in tmp_path.iterdir()} == {"used", "new"}

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from workers.engine.data.formats.text_column import BLOCK_ROWS, TextColumn, bloc
 from workers.engine.data.texts.tokenizer import VERSION, TextTokenizer
 from workers.engine.data.texts.width import width_of
 
-STORED = "tokens"
+STORED: Final = "tokens"
 """The folder of ids, and of how many each row has, in a store."""
 
 

@@ -1,9 +1,6 @@
 """Peak memory of ONNX Runtime with each of several files, each in a fresh process."""
 
-import os
-import subprocess
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,37 +9,32 @@ import numpy as np
 from workers.engine.data.formats.common import Array
 from workers.engine.evaluation.cost.latency import BATCH_SIZES
 from workers.engine.evaluation.cost.measured import MeasuredFile
+from workers.engine.evaluation.cost.probes import Pair, measure
 
-_SECONDS = 60.0
-_PROGRAM = Path(__file__).with_name("memory_probe.py")
+Measure = Callable[[Sequence[Pair]], Sequence[int | None]]
+_measures: list[Measure] = [measure]
+"""The last one is used."""
 
 
 def peak_memory(files: Sequence[MeasuredFile]) -> dict[str, int]:
-    """Bytes by party, above those of a process that loads the runtime and no file; all processes run at once. Parties
-    whose process fails, or takes above a minute, are left out.
+    """Bytes by party, above those of a process that loads the runtime and no file. Parties whose process fails, or
+    takes above a minute, are left out.
     """
     with TemporaryDirectory() as folder:
-        probes = {file.party: _probe(file, Path(folder) / f"{i}.npz") for i, file in enumerate(files)}
-        printed = {party: _output(probe) for party, probe in probes.items()}
-    return {party: int(text) for party, text in printed.items() if text.isdigit()}
+        pairs = [(str(file.path), _write_rows(file, Path(folder) / f"{i}.npz")) for i, file in enumerate(files)]
+        found = _measures[-1](pairs)
+    return {file.party: size for file, size in zip(files, found, strict=True) if size is not None}
 
 
-def _probe(file: MeasuredFile, rows: Path) -> "subprocess.Popen[str]":
+def measure_by(measure: Measure) -> None:
+    """Measure so from now on: for a process that must not start others, by one that runs `probes`."""
+    _measures.append(measure)
+
+
+def _write_rows(file: MeasuredFile, path: Path) -> str:
     batches = {f"{size}/{name}": _text(each) for size in BATCH_SIZES for name, each in file.batch(size).items()}
-    np.savez(rows, **batches)  # type: ignore[arg-type]  # numpy's stub takes the names for its own settings
-    command = [sys.executable, "-I", str(_PROGRAM), str(file.path), str(rows)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
-
-
-def _output(probe: "subprocess.Popen[str]") -> str:
-    """What a process printed; nothing where it takes too long."""
-    try:
-        return probe.communicate(timeout=_SECONDS)[0].strip()
-    except subprocess.TimeoutExpired:
-        probe.kill()
-        probe.communicate()
-        return ""
+    np.savez(path, **batches)  # type: ignore[arg-type]  # numpy's stub takes the names for its own settings
+    return str(path)
 
 
 def _text(rows: Array) -> Array:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from app.contracts.wire.orders import TEMPORARY_PREFIX
 from workers.engine.common.cache_folder import keep_newest
-from workers.engine.common.files import commit_folder, save_tensors, temporary_folder, verified_manifest
+from workers.engine.common.files import commit_folder, mark_used, save_tensors, temporary_folder, verified_manifest
 from workers.engine.evaluation.warnings.history import History
 
 MAX_ENTRIES = 256
@@ -48,7 +48,7 @@ class ControlCache:
         if manifest is None:
             return None
         try:
-            os.utime(folder)
+            mark_used(folder)
             weights = load_file(folder / "weights.safetensors")
         except OSError:  # removed by another process meanwhile, or unreadable
             return None

@@ -26,7 +26,7 @@ from workers.engine.training.interface import Emit
 _SAMPLE = 2
 _ADVICE = (
     "set a smaller `training.micro_batch_size` or `training.batch_size`, or choose a smaller student; a preflight of "
-    "the job measures what it needs"
+    "the job measures what it needs; where memory is free, the worker's STILLHOUSE_MEMORY_ROOM is what bounds a job"
 )
 
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from app.contracts.wire.orders import SharedCache
 from workers.engine.common.row_storage import RowStorage
 from workers.engine.common.row_store import RowFile
 from workers.engine.data.formats.common import EncodedFiles
@@ -32,7 +33,7 @@ def decoded_rows(
     row: RowFile,
     decode: Decode,
     storage: RowStorage | None,
-    stored: str,
+    stored: SharedCache,
     facts: Mapping[str, Any],
 ) -> Tensor:
     """Rows [N, *row.shape]. With a storage they are mapped from its file below the folder `stored`, which is made once

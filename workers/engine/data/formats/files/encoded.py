@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from app.contracts.wire.orders import SharedCache
 from workers.engine.common.row_storage import RowStorage
 from workers.engine.common.row_store import RowFile
 from workers.engine.data.formats.common import EncodedFiles
@@ -196,7 +197,7 @@ def encoded_rows(
     row: tuple[int, ...],
     decode: Decode,
     storage: RowStorage,
-    stored: str,
+    stored: SharedCache,
     facts: Mapping[str, Any],
 ) -> EncodedRows:
     """Rows [N, *row] whose files are copied once, one after another, to a file of the storage, below `stored`. `facts`:
@@ -214,7 +215,9 @@ def encoded_rows(
     return EncodedRows(row, ends, values, files.name, decode, storage.key(stored, facts, count, row), kept)
 
 
-def file_ends(files: EncodedFiles, storage: RowStorage, stored: str, facts: Mapping[str, Any]) -> NDArray[np.int64]:
+def file_ends(
+    files: EncodedFiles, storage: RowStorage, stored: SharedCache, facts: Mapping[str, Any]
+) -> NDArray[np.int64]:
     """Where each file ends [N] if they stand one after another, made once."""
 
     def made() -> Iterator[NDArray[np.int64]]:
