@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from app.contracts.wire.orders import NO_THREAD_CACHE, TUNABLES
 from tests.engine.jobs.datasets.bounded_child import BOUND, PIXELS
 
 ROOT = Path(__file__).parents[4]
@@ -14,6 +15,7 @@ ENVIRONMENT = {
     # Freed memory goes back to the system, so that the bound is one of what is in use.
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "MALLOC_MMAP_THRESHOLD_": str(2 << 20),
+    TUNABLES: NO_THREAD_CACHE,  # as the children of a worker have it: what is freed is used again
 }
 
 

@@ -1,5 +1,6 @@
 """Student and teachers of a job in the runtimes where they may run, in the job's report."""
 
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,8 @@ from tests.engine.harness import SECOND, STUDENT, TEACHER, EngineHarness, blobs,
 from tests.engine.jobs.inspection.onnx_graphs import graph, inspected, onnx_manifest, value
 from workers.engine.common.files import sha256_of
 from workers.engine.common.stop import Stopped, StopReason
-from workers.engine.evaluation.cost.measured import MeasuredNetwork
+from workers.engine.evaluation.cost.measured import MeasuredFile, MeasuredNetwork
+from workers.engine.evaluation.cost.runtime import Costs
 from workers.engine.jobs.exports import runtime_costs
 
 FIXED = "mdl_01890a5d-ac96-774b-bcce-b302099a8059"
@@ -129,13 +131,15 @@ def test_a_measurement_that_fails_costs_no_job(taught: EngineHarness, monkeypatc
 
 
 def test_a_stop_ends_a_measurement(taught: EngineHarness, monkeypatch: pytest.MonkeyPatch) -> None:
-    stop = StopOnRequest()
+    stop, measure = StopOnRequest(), runtime_costs.measure
 
-    def networks(*_: object) -> list[MeasuredNetwork]:
+    def measured(
+        files: Sequence[MeasuredFile], networks: Sequence[MeasuredNetwork], check: Callable[[], None]
+    ) -> Costs:
         stop.wanted = True
-        return []
+        return measure(files, networks, check)
 
-    monkeypatch.setattr(runtime_costs, "_networks", networks)
+    monkeypatch.setattr(runtime_costs, "measure", measured)
     with pytest.raises(Stopped):
         taught.run({**SPEC, "teachers": [{"columns": "told"}], "exports": ["onnx"]}, stop=stop)
 
