@@ -13,7 +13,7 @@ from tests.engine.jobs.inspection.onnx_graphs import graph, inspected, onnx_mani
 from workers.engine.common.files import sha256_of
 from workers.engine.common.stop import Stopped, StopReason
 from workers.engine.evaluation.cost.measured import MeasuredFile, MeasuredNetwork
-from workers.engine.evaluation.cost.runtime import Costs
+from workers.engine.evaluation.cost.runtime import Costs, measure
 from workers.engine.jobs.exports import runtime_costs
 
 FIXED = "mdl_01890a5d-ac96-774b-bcce-b302099a8059"
@@ -131,7 +131,7 @@ def test_a_measurement_that_fails_costs_no_job(taught: EngineHarness, monkeypatc
 
 
 def test_a_stop_ends_a_measurement(taught: EngineHarness, monkeypatch: pytest.MonkeyPatch) -> None:
-    stop, measure = StopOnRequest(), runtime_costs.measure
+    stop = StopOnRequest()
 
     def measured(
         files: Sequence[MeasuredFile], networks: Sequence[MeasuredNetwork], check: Callable[[], None]
