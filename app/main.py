@@ -9,6 +9,7 @@ from typing import Final
 from fastapi import FastAPI
 from pydantic import TypeAdapter
 
+from app.access.known_keys import KnownKeys
 from app.contracts.reports.compare import Comparison
 from app.contracts.reports.preflight import PreflightReport
 from app.contracts.reports.relation import RelationHistory
@@ -96,6 +97,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         services = open_services(chosen)
         app.state.services = services
+        app.state.keys = keys = KnownKeys(services.database)
         background = asyncio.create_task(run_periodically(services), name="retention")
         try:
             yield
@@ -104,6 +106,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             background.cancel()
             with suppress(asyncio.CancelledError):
                 await background
+            keys.forget()
             await services.predictions.close()
             await services.database.close()
 

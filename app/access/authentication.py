@@ -7,9 +7,9 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.access import repository
+from app.access.known_keys import KnownKeys
+from app.access.secrets import digest
 from app.db.clock import utcnow
-from app.db.engine import Database
-from app.db.rows import KeyRow
 from app.http.errors import Unauthorized
 from app.http.services import Caller, TheServices
 from app.http.validation import CheckedQuery
@@ -27,21 +27,16 @@ async def authenticated(
     """The caller; raises Unauthorized."""
     if credentials is None:
         raise Unauthorized("key_needed", "expected the header `Authorization: Bearer <key>`")
-    row = await _row(services.database, credentials.credentials)
-    if row is None:
+    known: KnownKeys = request.app.state.keys
+    text = credentials.credentials
+    key = await known.live(digest(text)) if len(text) <= _LONGEST_KEY else None
+    if key is None:
         raise Unauthorized("unknown_key", "the key is unknown or revoked: ask an admin of the service for another")
-    return Caller(row.id, row.project_id)
-
-
-async def _row(database: Database, key: str) -> KeyRow | None:
-    if len(key) > _LONGEST_KEY:
-        return None
-    async with database.read() as session:
-        row = await repository.find(session, key)
-    if row is not None and (row.last_used_at is None or utcnow() - row.last_used_at > _TOUCH_AFTER):
-        async with database.write() as session:
-            await repository.touch(session, row.id, utcnow())
-    return row
+    if key.last_used_at is None or utcnow() - key.last_used_at > _TOUCH_AFTER:
+        async with services.database.write() as session:
+            await repository.touch(session, key.id, utcnow())
+        known.forget()
+    return Caller(key.id, key.project_id)
 
 
 KnownCaller = Annotated[Caller, Depends(authenticated)]

@@ -43,6 +43,12 @@ class Watch:
         """Wake the waiter, now or at its next wait."""
         self._signalled.set()
 
+    def take(self) -> bool:
+        """Whether it was signalled since the last wait or call."""
+        taken = self._signalled.is_set()
+        self._signalled.clear()
+        return taken
+
     async def wait(self, seconds: float) -> bool:
         """True as soon as (or if already) signalled, False after so many seconds."""
         try:

@@ -9,16 +9,16 @@ from app.access.authentication import GUARDED, KnownCaller
 from app.contracts.resources.splits import SplitName
 from app.contracts.specs.jobs import JobKind
 from app.contracts.states import TERMINAL, JobState
-from app.http.answers import binary_content, json_answer, json_body, json_content, problems, schema_of
+from app.http.answers import binary_content, json_answer, json_body, json_content, json_text_answer, problems, schema_of
 from app.http.errors import BadRequest
 from app.http.files import BINARY, serve
 from app.http.idempotency import IdempotencyKey
-from app.http.pages import After, Limit, decode_cursor, page_of
+from app.http.pages import After, Limit, decode_cursor, page_json, page_of
 from app.http.services import TheServices
 from app.http.waiting import Wait
 from app.jobs import relation, retries, service, streams
 from app.jobs.repository import JobFilter
-from app.jobs.schemas import job_view
+from app.jobs.schemas import job_json
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=GUARDED)
 
@@ -91,7 +91,8 @@ async def list_jobs(
 ) -> Response:
     """List jobs, newest first. Inspections of uploads are shown with `kind=inspect` only."""
     shown = JobFilter(state, kind, tuple(_label(text) for text in label or ()))
-    return json_answer(page_of(await service.listed(services, caller, shown, decode_cursor(after), limit), limit))
+    entries = await service.listed(services, caller, shown, decode_cursor(after), limit)
+    return json_text_answer(page_json(entries, limit))
 
 
 def _label(text: str) -> tuple[str, str | None]:
@@ -102,7 +103,7 @@ def _label(text: str) -> tuple[str, str | None]:
 @router.get("/{job_id}", responses={200: json_content("Job", "The job."), **problems(400, 404)})
 async def get_job(job_id: Identity, caller: KnownCaller, services: TheServices, wait: Wait = 0.0) -> Response:
     """Get a job; with `wait`, as soon as it has ended."""
-    return json_answer(job_view(await service.get(services, caller, job_id, wait)))
+    return json_text_answer(job_json(await service.get(services, caller, job_id, wait)))
 
 
 @router.post(
@@ -110,7 +111,7 @@ async def get_job(job_id: Identity, caller: KnownCaller, services: TheServices, 
 )
 async def cancel_job(job_id: Identity, caller: KnownCaller, services: TheServices) -> Response:
     """Cancel a job: at once if no worker holds it, otherwise after the current step and a checkpoint."""
-    return json_answer(await service.act(services, caller, job_id, "cancel"))
+    return json_text_answer(await service.act(services, caller, job_id, "cancel"))
 
 
 @router.post(
@@ -118,7 +119,7 @@ async def cancel_job(job_id: Identity, caller: KnownCaller, services: TheService
 )
 async def pause_job(job_id: Identity, caller: KnownCaller, services: TheServices) -> Response:
     """Pause a job: at once if no worker holds it, otherwise after the current step and a checkpoint."""
-    return json_answer(await service.act(services, caller, job_id, "pause"))
+    return json_text_answer(await service.act(services, caller, job_id, "pause"))
 
 
 @router.post(
@@ -126,7 +127,7 @@ async def pause_job(job_id: Identity, caller: KnownCaller, services: TheServices
 )
 async def resume_job(job_id: Identity, caller: KnownCaller, services: TheServices) -> Response:
     """Put a paused job back into the queue; it continues from its checkpoint."""
-    return json_answer(await service.act(services, caller, job_id, "resume"))
+    return json_text_answer(await service.act(services, caller, job_id, "resume"))
 
 
 @router.post(

@@ -8,10 +8,10 @@ from app.contracts.reports.relation import RelationHistory, RelationPoint, Row
 from app.contracts.resolving.multitask.relations import matrix_of, normalised, source_of
 from app.contracts.specs.jobs import ANY_SPEC, MultitaskJob
 from app.contracts.specs.relations import EstimatedRelation, GroupsRelation, MatrixRelation
-from app.db.rows import JobRow
 from app.http.errors import NotFound
 from app.http.services import Caller, Services
 from app.jobs import repository, service, streams
+from app.jobs.repository import StoredJob
 from app.jobs.schemas import Point
 
 Series = Mapping[str, Sequence[Point]]
@@ -20,7 +20,7 @@ Series = Mapping[str, Sequence[Point]]
 async def relation(services: Services, caller: Caller, job_id: str) -> RelationHistory:
     """The relation of a multitask job. Raises NotFound, also for a job with one task."""
     row = await service.get(services, caller, job_id)
-    spec = ANY_SPEC.validate_python(row.resolved_spec or row.spec, strict=False)
+    spec = ANY_SPEC.validate_json(row.newest_spec, strict=False)
     if not isinstance(spec, MultitaskJob):
         raise NotFound(
             "no_relation",
@@ -36,7 +36,7 @@ async def relation(services: Services, caller: Caller, job_id: str) -> RelationH
     return RelationHistory.model_validate({**tables, "final": reported is not None, "history": history}, strict=False)
 
 
-async def _reported(services: Services, row: JobRow) -> dict[str, object] | None:
+async def _reported(services: Services, row: StoredJob) -> dict[str, object] | None:
     async with services.database.read() as session:
         text = await repository.report_text(session, row.id)
     if text is None:

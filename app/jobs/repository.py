@@ -2,13 +2,18 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Text, func, select, tuple_, type_coerce
+from sqlalchemy import Integer, String, Text, bindparam, func, select, tuple_, type_coerce
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contracts.specs.jobs import WITHOUT_STUDENT
 from app.contracts.states import JobState
+from app.db.base import JsonText, json_text
+from app.db.engine import Database
+from app.db.reads import Query
 from app.db.rows import (
     ArtifactRow,
     DatasetRow,
@@ -40,25 +45,95 @@ class Known:
     facts: dict[str, Any] | None
 
 
-async def find(session: AsyncSession, project_id: str, job_id: str) -> JobRow | None:
+class StoredJob(NamedTuple):
+    """A job's row as an answer needs it; documents are the JSON texts that are stored."""
+
+    id: str
+    kind: str
+    name: str | None
+    state: JobState
+    spec: str
+    resolved_spec: str | None
+    progress: str
+    attempt: int
+    crashes: int
+    device: str | None
+    student_id: str | None
+    outputs: str
+    error: str | None
+    checkpoint: str | None
+    checkpoint_step: int | None
+    checkpoint_sha256: str | None
+    retry_of: str | None
+    checkpoint_from: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    labels: str
+    last_seq: int
+
+    @property
+    def newest_spec(self) -> str:
+        """As submitted, or resolved once a worker has begun."""
+        return self.spec if self.resolved_spec in (None, "{}") else self.resolved_spec
+
+
+_COLUMNS: Final = [JobRow.__table__.c[name] for name in StoredJob._fields]
+_JOBS: Final = select(*(type_coerce(each, Text) if isinstance(each.type, JsonText) else each for each in _COLUMNS))
+_JOB: Final = Query(
+    StoredJob._make, _JOBS.where(JobRow.id == bindparam("job_id"), JobRow.project_id == bindparam("project_id"))
+)
+
+
+def stored(row: JobRow) -> StoredJob:
+    """The same of a row that a session holds."""
+    values = ((each, getattr(row, each.name)) for each in _COLUMNS)
+    return StoredJob._make(
+        json_text(value) if isinstance(column.type, JsonText) and value is not None else value
+        for column, value in values
+    )
+
+
+async def find(database: Database, project_id: str, job_id: str) -> StoredJob | None:
     """A job of the project."""
-    return await session.scalar(select(JobRow).where(JobRow.id == job_id, JobRow.project_id == project_id))
+    found = await database.fetch(_JOB, job_id=job_id, project_id=project_id)
+    return found[0] if found else None
 
 
 async def newest(
-    session: AsyncSession, project_id: str, shown: JobFilter, after: str | None, limit: int
-) -> Sequence[JobRow]:
+    database: Database, project_id: str, shown: JobFilter, after: str | None, limit: int
+) -> list[StoredJob]:
     """Jobs of the project, newest first (ids sort by creation), older than `after`."""
-    query = select(JobRow).where(JobRow.project_id == project_id)
-    query = query.where(JobRow.kind == shown.kind if shown.kind else JobRow.kind != "inspect")
-    if shown.state is not None:
-        query = query.where(JobRow.state == shown.state)
-    for key, value in shown.labels:
-        labelled = select(JobLabelRow.job_id).where(JobLabelRow.job_id == JobRow.id, JobLabelRow.key == key)
-        query = query.where((labelled if value is None else labelled.where(JobLabelRow.value == value)).exists())
-    if after is not None:
-        query = query.where(JobRow.id < after)
-    return (await session.scalars(query.order_by(JobRow.id.desc()).limit(limit))).all()
+    valued = tuple(value is not None for _, value in shown.labels)
+    query = _newest(shown.kind is not None, shown.state is not None, valued, after is not None)
+    values: dict[str, str | int | None] = {"kind": shown.kind, "state": shown.state, "after": after}
+    for place, (key, value) in enumerate(shown.labels):
+        values |= {f"key_{place}": key, f"value_{place}": value}
+    given = {name: value for name, value in values.items() if value is not None}
+    return await database.fetch(query, project_id=project_id, limit=limit, **given)
+
+
+@lru_cache(maxsize=64)
+def _newest(kind: bool, state: bool, labels: tuple[bool, ...], after: bool) -> Query[StoredJob]:
+    """The query with these filters; of each label, whether it names a value."""
+    query = _JOBS.where(JobRow.project_id == bindparam("project_id"))
+    query = query.where(JobRow.kind == bindparam("kind") if kind else JobRow.kind != "inspect")
+    if state:
+        query = query.where(type_coerce(JobRow.state, String) == bindparam("state"))
+    for place, valued in enumerate(labels):
+        label = select(JobLabelRow.job_id).where(JobLabelRow.job_id == JobRow.id)
+        label = label.where(JobLabelRow.key == bindparam(f"key_{place}"))
+        query = query.where(
+            (label.where(JobLabelRow.value == bindparam(f"value_{place}")) if valued else label).exists()
+        )
+    if after:
+        query = query.where(JobRow.id < bindparam("after"))
+    return Query(StoredJob._make, query.order_by(JobRow.id.desc()).limit(bindparam("limit", type_=Integer)))
+
+
+async def row_of(session: AsyncSession, project_id: str, job_id: str) -> JobRow | None:
+    """The row of a job of the project, to be changed in this session."""
+    return await session.scalar(select(JobRow).where(JobRow.id == job_id, JobRow.project_id == project_id))
 
 
 async def known_resources(

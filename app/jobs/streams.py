@@ -13,10 +13,11 @@ from app.contracts.base import canonical_json
 from app.contracts.states import TERMINAL
 from app.contracts.wire.events import JobEvent
 from app.db.errors import DatabaseUnavailable
-from app.db.rows import EventRow, JobRow, MetricRow
+from app.db.rows import EventRow, MetricRow
 from app.http.services import Caller, Services
 from app.http.waiting import changed
 from app.jobs import repository, service
+from app.jobs.repository import StoredJob
 from app.jobs.schemas import Metrics, Point, event_view
 
 KEEP_ALIVE_SECONDS: Final = 15.0
@@ -58,7 +59,7 @@ async def server_sent(services: Services, caller: Caller, job_id: str, seq: int)
                 yield b": keep-alive\n\n"
 
 
-async def _read(services: Services, caller: Caller, job_id: str, seq: int) -> tuple[JobRow, Sequence[EventRow]]:
+async def _read(services: Services, caller: Caller, job_id: str, seq: int) -> tuple[StoredJob, Sequence[EventRow]]:
     """The job first, then its events: once a job has ended, all its events are written."""
     row = await service.get(services, caller, job_id)
     async with services.database.read() as session:

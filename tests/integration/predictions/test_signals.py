@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db import listeners
 from app.db.engine import Database, open_database
+from app.db.listeners import listening
 from app.db.signals import WORK, Watch, announce
 
 
@@ -60,7 +60,7 @@ async def test_without_urgent_watches_signals_are_still_found(databases: tuple[D
 async def test_where_the_system_tells_of_no_writes_urgent_signals_are_polled(
     databases: tuple[Database, Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.db.folder_events._libc.inotify_init1", lambda flags: -1)
+    monkeypatch.setattr("app.db.listeners.folder_events._libc.inotify_init1", lambda flags: -1)
     ours, theirs = databases
     with ours.watch("predictions", urgent=True) as urgent:
         await quiet(urgent)
@@ -90,4 +90,4 @@ async def test_commits_that_count_no_signals_are_told_of_late(databases: tuple[D
         async with theirs.write() as session:
             await change(session)
         assert not await ordinary.wait(0.3)
-        assert await ordinary.wait(listeners.UNCOUNTED_SECONDS + 5.0)
+        assert await ordinary.wait(listening.UNCOUNTED_SECONDS + 5.0)

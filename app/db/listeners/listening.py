@@ -14,7 +14,7 @@ import psycopg
 from psycopg import AsyncConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.db.folder_events import FolderEvents
+from app.db.listeners.folder_events import FolderEvents
 from app.db.postgresql import listening
 from app.db.signals import Subscriptions
 

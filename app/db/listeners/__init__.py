@@ -1,0 +1,1 @@
+"""Signals of commits by other processes."""
