@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from app.db import commits, postgresql, sqlite
 from app.db.errors import DatabaseUnavailable
-from app.db.listeners import listening
+from app.db.listeners import listen_postgresql, poll_sqlite
 from app.db.reads import PostgresqlReads, Query, SqliteReads
 from app.db.reads.query import Row
 from app.db.signals import Subscriptions, Watch, announced_names, is_for_all
@@ -86,7 +86,7 @@ class Database:
                 if self.dialect == "postgresql" and (names or commits.has_commit_check(session)):
                     await commits.commit(session, self._readers, names)
                 elif self.dialect == "sqlite" and is_for_all(session):
-                    with self._subscriptions.committing(await sqlite.count_signal(session)):
+                    with self._subscriptions.committing(await sqlite.write_signal(session, names)):
                         await session.commit()
                 else:
                     await session.commit()
@@ -126,7 +126,7 @@ class Database:
             await self._writers.dispose()
 
     async def _listen(self) -> None:
-        listen = listening.poll_sqlite if self.dialect == "sqlite" else listening.listen_postgresql
+        listen = poll_sqlite if self.dialect == "sqlite" else listen_postgresql
         await listen(self._readers, self._subscriptions, self._wanted)
 
     @asynccontextmanager

@@ -4,6 +4,7 @@ A pool of writers causes `database is locked` under load. With one connection an
 SQLite's own lock for up to BUSY_SECONDS.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import URL, Connection, event
@@ -50,16 +51,16 @@ def _engine(url: URL, begin: str, pragmas: tuple[str, ...], size: int) -> AsyncE
     return engine
 
 
-async def count_signal(session: AsyncSession) -> int:
-    """Count a transaction with signals for more than urgent watches, in a number that is kept beside the schema; the
-    number that it has from its commit on.
-    """
+async def write_signal(session: AsyncSession, names: Sequence[str]) -> int:
+    """Write the names that a transaction signals; their number, which rises from commit to commit."""
     connection = await session.connection()
-    counted: int = (await connection.exec_driver_sql("PRAGMA user_version")).scalar_one()
-    count = (counted + 1) % _MOST_SIGNALS
-    await connection.exec_driver_sql(f"PRAGMA user_version={count}")
-    return count
+    written = await connection.exec_driver_sql("INSERT INTO signals (names) VALUES (?)", (" ".join(names),))
+    number = int(written.lastrowid)
+    if number % _SIGNALS_KEPT == 0:
+        await connection.exec_driver_sql("DELETE FROM signals WHERE id <= ?", (number - _SIGNALS_KEPT,))
+    return number
 
 
-_MOST_SIGNALS = 1 << 31
+_SIGNALS_KEPT = 1024
+"""At least. A process that has not read some that are gone wakes all its watches."""
 _DURABLE = ("PRAGMA synchronous=FULL", "PRAGMA foreign_keys=ON")

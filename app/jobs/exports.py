@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import Path, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.authentication import GUARDED, KnownCaller
+from app.access.authentication import KnownCaller, guarded_router
 from app.contracts.base import canonical_json
 from app.contracts.resolving.rows_of_models import rows_misfit
 from app.contracts.resources.facts import DATASET_FACTS, MODEL_FACTS
@@ -26,7 +26,7 @@ from app.queue.records import NewJob, UnusableInput
 from app.resources import repository
 from app.resources.service import require_rows
 
-router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=GUARDED)
+router = guarded_router("/v1/models", "models")
 
 
 @router.post(

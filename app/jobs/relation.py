@@ -10,11 +10,11 @@ from app.contracts.specs.jobs import ANY_SPEC, MultitaskJob
 from app.contracts.specs.relations import EstimatedRelation, GroupsRelation, MatrixRelation
 from app.http.errors import NotFound
 from app.http.services import Caller, Services
-from app.jobs import repository, service, streams
+from app.jobs import metrics, repository, service
+from app.jobs.points import StoredPoint, Wanted
 from app.jobs.repository import StoredJob
-from app.jobs.schemas import Point
 
-Series = Mapping[str, Sequence[Point]]
+Series = Mapping[str, Sequence[StoredPoint]]
 
 
 async def relation(services: Services, caller: Caller, job_id: str) -> RelationHistory:
@@ -29,7 +29,7 @@ async def relation(services: Services, caller: Caller, job_id: str) -> RelationH
     names = [task.name for task in spec.tasks]
     wanted = [f"{table}/{a}/{b}" for table in ("relation", "affinity") for a in names for b in names]
     wanted += [f"gradient/{a}/{b}/cosine" for a in names for b in names]
-    series = (await streams.metrics(services, job_id, wanted)).series
+    series = await metrics.series_of(services, job_id, Wanted(tuple(wanted)))
     reported = await _reported(services, row)
     tables = reported if reported is not None else _from_metrics(spec, names, series)
     history = _history(names, series)
@@ -67,7 +67,7 @@ def _from_metrics(spec: MultitaskJob, names: Sequence[str], series: Series) -> d
     }
 
 
-def _values(points: Sequence[Point]) -> list[float]:
+def _values(points: Sequence[StoredPoint]) -> list[float]:
     return [point.value for point in points if point.value is not None]
 
 

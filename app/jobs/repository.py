@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Integer, String, Text, bindparam, func, select, tuple_, type_coerce
+from sqlalchemy import Integer, String, Text, bindparam, func, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contracts.specs.jobs import WITHOUT_STUDENT
@@ -22,7 +22,6 @@ from app.db.rows import (
     JobInputRow,
     JobLabelRow,
     JobRow,
-    MetricRow,
     ModelRow,
     ReportRow,
 )
@@ -164,17 +163,6 @@ async def events_after(session: AsyncSession, job_id: str, seq: int, limit: int)
     """The events that follow `seq`, in order."""
     query = select(EventRow).where(EventRow.job_id == job_id, EventRow.seq > seq)
     return (await session.scalars(query.order_by(EventRow.seq).limit(limit))).all()
-
-
-async def metrics_after(
-    session: AsyncSession, job_id: str, names: Collection[str], place: tuple[str, int], limit: int
-) -> Sequence[MetricRow]:
-    """Metric points in the order of series and step, after `place`; of all series when `names` is empty."""
-    query = select(MetricRow).where(MetricRow.job_id == job_id)
-    query = query.where(tuple_(MetricRow.series, MetricRow.step) > place)
-    if names:
-        query = query.where(MetricRow.series.in_(names))
-    return (await session.scalars(query.order_by(MetricRow.series, MetricRow.step).limit(limit))).all()
 
 
 async def artifact(session: AsyncSession, job_id: str, role: str) -> ArtifactRow | None:

@@ -120,6 +120,7 @@ class Metrics(Answer):
     latest: dict[str, Point] = Field(description="The last point of each series, by name.")
 
 
+_ENCODED: Final = json.JSONEncoder(ensure_ascii=False).encode
 _PROGRESS: Final = TypeAdapter(Progress)
 _OUTPUTS: Final = TypeAdapter(tuple[JobOutput, ...])
 _ERROR: Final = TypeAdapter(JobError)
@@ -135,25 +136,26 @@ class JobEventPage(Page[JobEvent]):
 
 def job_json(job: StoredJob) -> str:
     """A `Job` as JSON, put together from the stored texts."""
-    name, device = _string(job.name), _string(job.device)
+    name, device = json_string(job.name), json_string(job.device)
     return (
         f'{{"id":"{job.id}","object":"job","kind":"{job.kind}","name":{name},"state":"{job.state.value}",'
         f'"spec":{_shown(ANY_SPEC, job.newest_spec)},"progress":{_shown(_PROGRESS, job.progress)},'
-        f'"attempt":{job.attempt},"crashes":{job.crashes},"device":{device},"student":{_string(job.student_id)},'
+        f'"attempt":{job.attempt},"crashes":{job.crashes},"device":{device},"student":{json_string(job.student_id)},'
         f'"outputs":{_shown(_OUTPUTS, job.outputs)},'
         f'"error":{"null" if job.error is None else _shown(_ERROR, job.error)},"checkpoint":{_kept(job)},'
-        f'"retry_of":{_string(job.retry_of)},"checkpoint_from":{_string(job.checkpoint_from)},'
-        f'"created_at":{_time(job.created_at)},"started_at":{_time(job.started_at)},'
-        f'"finished_at":{_time(job.finished_at)},"labels":{job.labels}}}'
+        f'"retry_of":{json_string(job.retry_of)},"checkpoint_from":{json_string(job.checkpoint_from)},'
+        f'"created_at":{json_time(job.created_at)},"started_at":{json_time(job.started_at)},'
+        f'"finished_at":{json_time(job.finished_at)},"labels":{job.labels}}}'
     )
 
 
-def _string(value: str | None) -> str:
-    return "null" if value is None else json.dumps(value, ensure_ascii=False)
+def json_string(value: str | None) -> str:
+    """A text as JSON."""
+    return "null" if value is None else _ENCODED(value)
 
 
-def _time(value: datetime | None) -> str:
-    """RFC 3339 in UTC."""
+def json_time(value: datetime | None) -> str:
+    """A time in UTC as JSON (RFC 3339)."""
     return "null" if value is None else f'"{value.isoformat()[:-6]}Z"'
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
-from sqlalchemy import Dialect, Select, make_url
+from sqlalchemy import Dialect, Float, Select, make_url
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 
 from app.db.urls import Dialect as DialectName
@@ -47,12 +47,13 @@ class Query(Generic[Row]):
         return found
 
     def rows(self, compiled: Compiled, found: Iterable[Sequence[Any]]) -> list[Row]:
-        """Rows of what the driver returned, each value as its column's type reads it."""
+        """Rows of what the driver returned, each value as its column's type reads it; NULL is None."""
         rows = []
         for each in found:
             values = list(each)
             for place, process in compiled.processors:
-                values[place] = process(values[place])
+                if values[place] is not None:
+                    values[place] = process(values[place])
             rows.append(self._make(values))
         return rows
 
@@ -60,7 +61,8 @@ class Query(Generic[Row]):
 def _compile(statement: Select[*tuple[Any, ...]], dialect: Dialect) -> Compiled:
     compiled = statement.compile(dialect=dialect)
     constants = {name: value for name, value in compiled.params.items() if value is not None}
-    columns = enumerate(statement.selected_columns)
-    processors = ((place, c.type.dialect_impl(dialect).result_processor(dialect, None)) for place, c in columns)
+    # Both drivers return floats as they are; SQLAlchemy's processor of them needs a type code of the driver.
+    columns = ((place, c.type) for place, c in enumerate(statement.selected_columns) if not isinstance(c.type, Float))
+    processors = ((place, each.dialect_impl(dialect).result_processor(dialect, None)) for place, each in columns)
     found = tuple((place, process) for place, process in processors if process is not None)
     return Compiled(str(compiled), constants, found)
