@@ -91,25 +91,18 @@ def _thinned(series: int) -> Query[StoredPoint]:
 
 
 def _extremes(series: int) -> CTE:
-    """Every point with the least and the most of its stretch, and with the first and last step of its series."""
-    of_job, step = _of_job(series), MetricRow.step
-    aggregates = func.min(step).label("low"), func.max(step).label("high"), func.count().label("points")
-    ranges = select(MetricRow.series, *aggregates).where(*of_job).group_by(MetricRow.series).cte("ranges")
-    low, high = ranges.c.low, ranges.c.high
-    equal = (step - low) * bindparam("stretches", type_=step.type) // (high - low + 1)
-    placed = (
-        select(
-            MetricRow.series,
-            step,
-            func.coalesce(MetricRow.value, literal(_NOT_FINITE)).label("value"),
-            case((ranges.c["points"] <= bindparam("points", type_=Integer), step), else_=equal).label("stretch"),
-            low,
-            high,
-        )
-        .join(ranges, ranges.c.series == MetricRow.series)
-        .where(*of_job)
-        .cte("placed")
-    )
+    """Every point with the least and the most of its stretch, and with the first and last step of its series.
+
+    By windows, without a join: new points are not in the database's statistics, by which it would choose a slow one.
+    """
+    step, series_of = MetricRow.step, MetricRow.series
+    ranges = (each.over(partition_by=series_of) for each in (func.min(step), func.max(step), func.count()))
+    low, high, count = (each.label(name) for each, name in zip(ranges, ("low", "high", "count"), strict=True))
+    value = func.coalesce(MetricRow.value, literal(_NOT_FINITE)).label("value")
+    ranged = select(MetricRow.series, step, value, low, high, count).where(*_of_job(series)).cte("ranged").c
+    equal = (ranged.step - ranged.low) * bindparam("stretches", type_=step.type) // (ranged.high - ranged.low + 1)
+    stretch = case((ranged["count"] <= bindparam("points", type_=Integer), ranged.step), else_=equal).label("stretch")
+    placed = select(ranged.series, ranged.step, ranged.value, ranged.low, ranged.high, stretch).cte("placed")
     together = placed.c.series, placed.c.stretch
     least, most = (each(placed.c.value).over(partition_by=together) for each in (func.min, func.max))
     return select(placed, least.label("least"), most.label("most")).cte("extremes")
