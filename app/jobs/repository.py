@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Integer, String, Text, bindparam, func, select, type_coerce
+from sqlalchemy import BindParameter, Integer, String, Text, bindparam, func, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contracts.specs.jobs import WITHOUT_STUDENT
@@ -136,27 +136,47 @@ async def row_of(session: AsyncSession, project_id: str, job_id: str) -> JobRow 
 
 
 async def known_resources(
-    session: AsyncSession, resource: type[ModelRow] | type[DatasetRow], project_id: str, ids: Collection[str]
+    database: Database, resource: type[ModelRow] | type[DatasetRow], project_id: str, ids: Collection[str]
 ) -> dict[str, Known]:
     """State and facts of these models or datasets, where they are the project's."""
     if not ids:
         return {}
-    query = select(resource.id, resource.state, resource.facts)
-    rows = await session.execute(query.where(resource.id.in_(ids), resource.project_id == project_id))
-    return {row.id: Known(row.state, row.facts) for row in rows}
+    rows = await database.fetch(_known_resources(resource, len(ids)), project_id=project_id, **_numbered(ids))
+    return {identity: Known(state, facts) for identity, state, facts in rows}
 
 
-async def known_jobs(session: AsyncSession, project_id: str, ids: Collection[str]) -> dict[str, Known]:
+async def known_jobs(database: Database, project_id: str, ids: Collection[str]) -> dict[str, Known]:
     """State of these jobs, and the facts of the students of those that have succeeded. The state of a job
     of a kind that makes no model is `no_student`.
     """
     if not ids:
         return {}
+    rows = await database.fetch(_known_jobs(len(ids)), project_id=project_id, **_numbered(ids))
+    return {
+        identity: Known("no_student" if kind in WITHOUT_STUDENT else state.value, facts)
+        for identity, kind, state, facts in rows
+    }
+
+
+def _numbered(ids: Collection[str]) -> dict[str, str]:
+    return {f"id_{place}": identity for place, identity in enumerate(ids)}
+
+
+def _parameters(count: int) -> list[BindParameter[str]]:
+    return [bindparam(f"id_{place}", type_=String()) for place in range(count)]
+
+
+@lru_cache(maxsize=64)
+def _known_resources(resource: type[ModelRow] | type[DatasetRow], count: int) -> Query[tuple[Any, ...]]:
+    query = select(resource.id, resource.state, resource.facts).where(resource.project_id == bindparam("project_id"))
+    return Query(tuple, query.where(resource.id.in_(_parameters(count))))
+
+
+@lru_cache(maxsize=64)
+def _known_jobs(count: int) -> Query[tuple[Any, ...]]:
     query = select(JobRow.id, JobRow.kind, JobRow.state, ModelRow.facts)
-    query = query.outerjoin(ModelRow, ModelRow.id == JobRow.student_id)
-    query = query.where(JobRow.id.in_(ids), JobRow.project_id == project_id, JobRow.kind != "inspect")
-    rows = await session.execute(query)
-    return {row.id: Known("no_student" if row.kind in WITHOUT_STUDENT else row.state.value, row.facts) for row in rows}
+    query = query.outerjoin(ModelRow, ModelRow.id == JobRow.student_id).where(JobRow.id.in_(_parameters(count)))
+    return Query(tuple, query.where(JobRow.project_id == bindparam("project_id"), JobRow.kind != "inspect"))
 
 
 async def events_after(session: AsyncSession, job_id: str, seq: int, limit: int) -> Sequence[EventRow]:

@@ -51,7 +51,8 @@ async def submit(services: Services, caller: Caller, request: Request, key: str 
             raise refusal
         return await _insert(services, caller, spec, session)
 
-    return await create_once(services, caller, key, fingerprint_of("POST /v1/jobs", canonical_json(spec)), make)
+    fingerprint = "" if key is None else fingerprint_of("POST /v1/jobs", canonical_json(spec))
+    return await create_once(services, caller, key, fingerprint, make)
 
 
 async def create_once(
