@@ -2,14 +2,43 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final, NamedTuple
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import bindparam, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.secrets import digest, visible_prefix
 from app.db.clock import utcnow
+from app.db.engine import Database
 from app.db.ids import new_id
+from app.db.reads import Query
 from app.db.rows import DEFAULT_PROJECT, KeyRow, ProjectRow
+from app.db.signals import announce
+
+KEYS: Final = "keys"
+"""The signal that keys were revoked."""
+
+
+class LiveKey(NamedTuple):
+    """A key that is not revoked."""
+
+    id: str
+    project_id: str
+    last_used_at: datetime | None
+
+
+_LIVE: Final = Query(
+    LiveKey._make,
+    select(KeyRow.id, KeyRow.project_id, KeyRow.last_used_at).where(
+        KeyRow.sha256 == bindparam("sha256"), KeyRow.revoked_at.is_(None)
+    ),
+)
+
+
+async def live(database: Database, sha256: str) -> LiveKey | None:
+    """The key with this digest, unless it is revoked."""
+    found = await database.fetch(_LIVE, sha256=sha256)
+    return found[0] if found else None
 
 
 async def find(session: AsyncSession, key: str, *, revoked_too: bool = False) -> KeyRow | None:
@@ -44,6 +73,7 @@ async def revoke(session: AsyncSession, identity: str) -> int:
     """Revoke the active keys with this id or prefix; how many there were."""
     matching = update(KeyRow).where(or_(KeyRow.id == identity, KeyRow.prefix == identity), KeyRow.revoked_at.is_(None))
     revoked = await session.scalars(matching.values(revoked_at=utcnow()).returning(KeyRow.id))
+    announce(session, KEYS)
     return len(revoked.all())
 
 
@@ -51,6 +81,7 @@ async def revoke_named(session: AsyncSession, name: str, *, but: str) -> None:
     """Revoke the active keys of this name, except the one with the secret `but`."""
     others = update(KeyRow).where(KeyRow.name == name, KeyRow.sha256 != digest(but), KeyRow.revoked_at.is_(None))
     await session.execute(others.values(revoked_at=utcnow()))
+    announce(session, KEYS)
 
 
 async def touch(session: AsyncSession, key_id: str, now: datetime) -> None:

@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import Path, Query, Request, Response
 
-from app.access.authentication import GUARDED, KnownCaller
+from app.access.authentication import KnownCaller, guarded_router
 from app.contracts.resources.predictions import UploadedFormat
 from app.contracts.resources.splits import MOST_FILES
 from app.contracts.states import ModelState
@@ -17,7 +17,7 @@ from app.http.waiting import Wait
 from app.resources import requests
 from app.resources import service as resources
 
-router = APIRouter(prefix="/v1/datasets", tags=["datasets"], dependencies=GUARDED)
+router = guarded_router("/v1/datasets", "datasets")
 
 Identity = Annotated[str, Path(description="The dataset's id.")]
 State = Annotated[ModelState | None, Query(description="Only datasets in this state.")]

@@ -6,7 +6,7 @@ that reads as committed may be another transaction's. It only serves to wait unt
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Select, text
@@ -29,9 +29,11 @@ _SEAL = text(
 _STATUS = text("SELECT pg_xact_status(CAST(:number AS xid8))")
 
 
-def set_commit_check(session: AsyncSession, statement: Select[Any]) -> None:
-    """Set a query that finds a row if, and only if, the session's transaction was committed."""
-    session.info[_COMMIT_CHECK] = statement
+def set_commit_check(session: AsyncSession, make: Callable[[], Select[Any]]) -> None:
+    """Set what makes a query that finds a row if, and only if, the session's transaction was committed. It is seldom
+    needed, so that it is made then.
+    """
+    session.info[_COMMIT_CHECK] = make
 
 
 def has_commit_check(session: AsyncSession) -> bool:
@@ -49,12 +51,12 @@ async def commit(session: AsyncSession, engine: AsyncEngine, names: Sequence[str
     try:
         await session.commit()
     except DBAPIError as error:
-        statement = session.info.get(_COMMIT_CHECK)
-        if not _is_disconnect(error) or number is None or statement is None:
+        make: Callable[[], Select[Any]] | None = session.info.get(_COMMIT_CHECK)
+        if not _is_disconnect(error) or number is None or make is None:
             raise
         session.expunge_all()  # loaded objects stay usable, as after a commit
         await session.invalidate()
-        if not await _was_done(engine, number, statement):
+        if not await _was_done(engine, number, make()):
             raise
         _log.warning("the response to a commit was lost (%s); it was done", type(error.orig).__name__)
 

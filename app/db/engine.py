@@ -9,8 +9,11 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from app.db import commits, listeners, postgresql, sqlite
+from app.db import commits, postgresql, sqlite
 from app.db.errors import DatabaseUnavailable
+from app.db.listeners import listen_postgresql, poll_sqlite
+from app.db.reads import PostgresqlReads, Query, SqliteReads
+from app.db.reads.query import Row
 from app.db.signals import Subscriptions, Watch, announced_names, is_for_all
 from app.db.urls import Dialect, async_url
 
@@ -24,28 +27,42 @@ def open_database(url: str) -> "Database":
     """
     dialect, parsed = async_url(url)
     if dialect == "sqlite":
-        return Database(dialect, readers=sqlite.reader_engine(parsed), writers=sqlite.writer_engine(parsed))
+        engines = sqlite.reader_engine(parsed), sqlite.writer_engine(parsed)
+        return Database(dialect, SqliteReads(parsed), readers=engines[0], writers=engines[1])
     engine = postgresql.pooled_engine(parsed)
-    return Database(dialect, readers=engine, writers=engine)
+    return Database(dialect, PostgresqlReads(parsed), readers=engine, writers=engine)
 
 
 class Database:
     """One per process and event loop. Close it at the end.
 
+        rows = await database.fetch(QUERY, id=…)     one statement that is compiled once, for frequent reads
         async with database.read() as session: …     a snapshot on SQLite; never held during a stream
         async with database.write() as session: …    committed at the end of the block, rolled back on an error
 
     Every failure to reach the database raises DatabaseUnavailable.
     """
 
-    def __init__(self, dialect: Dialect, *, readers: AsyncEngine, writers: AsyncEngine) -> None:
+    def __init__(
+        self,
+        dialect: Dialect,
+        reads: SqliteReads | PostgresqlReads,
+        *,
+        readers: AsyncEngine,
+        writers: AsyncEngine,
+    ) -> None:
         self.dialect = dialect
+        self._reads = reads
         self._readers = readers
         self._writers = writers
         self._writer_lock = asyncio.Lock()  # SQLite: one writer at a time, in the order of their calls
         self._subscriptions = Subscriptions()
         self._wanted = asyncio.Event()
         self._listener: asyncio.Task[None] | None = None
+
+    async def fetch(self, query: Query[Row], **values: str | int) -> list[Row]:
+        """The rows of a query with these parameters: what is committed now, without a session."""
+        return await self._reads.fetch(query, values)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
@@ -69,7 +86,7 @@ class Database:
                 if self.dialect == "postgresql" and (names or commits.has_commit_check(session)):
                     await commits.commit(session, self._readers, names)
                 elif self.dialect == "sqlite" and is_for_all(session):
-                    with self._subscriptions.committing(await sqlite.count_signal(session)):
+                    with self._subscriptions.committing(await sqlite.write_signal(session, names)):
                         await session.commit()
                 else:
                     await session.commit()
@@ -103,12 +120,13 @@ class Database:
             with suppress(asyncio.CancelledError):
                 await self._listener
             self._listener = None
+        await self._reads.close()
         await self._readers.dispose()
         if self._writers is not self._readers:
             await self._writers.dispose()
 
     async def _listen(self) -> None:
-        listen = listeners.poll_sqlite if self.dialect == "sqlite" else listeners.listen_postgresql
+        listen = poll_sqlite if self.dialect == "sqlite" else listen_postgresql
         await listen(self._readers, self._subscriptions, self._wanted)
 
     @asynccontextmanager

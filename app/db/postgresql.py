@@ -3,6 +3,7 @@
 from typing import Any
 
 from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -32,10 +33,16 @@ def pooled_engine(url: URL) -> AsyncEngine:
     )
 
 
-async def listening(engine: AsyncEngine) -> AsyncConnection[Any]:
+async def connected(url: URL) -> AsyncConnection[TupleRow]:
+    """A connection outside the pool, on which every statement is a transaction. Its caller closes it."""
+    _, options = url.get_dialect()().create_connect_args(url)
+    arguments = {**options, **_CONNECT, "options": _SESSION}
+    return await AsyncConnection.connect(**arguments, autocommit=True)
+
+
+async def listening(engine: AsyncEngine) -> AsyncConnection[TupleRow]:
     """A connection outside the pool that listens on CHANNEL."""
-    _, options = engine.dialect.create_connect_args(engine.url)
-    connection: AsyncConnection[Any] = await AsyncConnection.connect(**{**options, **_CONNECT}, autocommit=True)
+    connection = await connected(engine.url)
     try:
         await connection.execute(f"LISTEN {CHANNEL}")
     except BaseException:

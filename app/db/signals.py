@@ -43,6 +43,12 @@ class Watch:
         """Wake the waiter, now or at its next wait."""
         self._signalled.set()
 
+    def take(self) -> bool:
+        """Whether it was signalled since the last wait or call."""
+        taken = self._signalled.is_set()
+        self._signalled.clear()
+        return taken
+
     async def wait(self, seconds: float) -> bool:
         """True as soon as (or if already) signalled, False after so many seconds."""
         try:
@@ -60,7 +66,7 @@ class Subscriptions:
     def __init__(self) -> None:
         self._watches: dict[str, set[Watch]] = defaultdict(set)
         self._urgent: set[Watch] = set()
-        self._counted_here: set[int] = set()
+        self._committed_here: set[int] = set()
 
     @property
     def idle(self) -> bool:
@@ -90,23 +96,22 @@ class Subscriptions:
                     del self._watches[name]
 
     @contextmanager
-    def committing(self, count: int) -> Iterator[None]:
-        """The block commits a transaction of this process, `count` in the database's count of those with signals. The
-        watches of its names are woken after it: it is no news to the others.
+    def committing(self, number: int) -> Iterator[None]:
+        """The block commits a transaction of this process, whose signals have this number in the database. The watches
+        of its names are woken after it: it is no news to them.
         """
         if not self.idle:
-            self._counted_here.add(count)
+            self._committed_here.add(number)
         try:
             yield
         except BaseException:
-            self._counted_here.discard(count)  # another process may take this number
+            self._committed_here.discard(number)  # another process may take this number
             raise
 
-    def are_counted_here(self, before: int, now: int) -> bool:
-        """Whether all transactions that were counted after `before`, up to `now`, are of this process. Once each."""
-        counted = set(range(before + 1, now + 1)) if now - before <= len(self._counted_here) else set()
-        ours = bool(counted) and counted <= self._counted_here
-        self._counted_here = {count for count in self._counted_here if count > now}
+    def is_committed_here(self, number: int) -> bool:
+        """Whether the signals with this number are of this process. Once each, in rising order."""
+        ours = number in self._committed_here
+        self._committed_here = {each for each in self._committed_here if each > number}
         return ours
 
     def notify(self, names: Iterable[str]) -> None:

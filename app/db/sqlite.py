@@ -4,8 +4,12 @@ A pool of writers causes `database is locked` under load. With one connection an
 SQLite's own lock for up to BUSY_SECONDS.
 """
 
+import sqlite3
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
+import aiosqlite
 from sqlalchemy import URL, Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
@@ -25,6 +29,39 @@ def reader_engine(url: URL) -> AsyncEngine:
     return _engine(url, "BEGIN", ("PRAGMA query_only=ON",), size=READERS)
 
 
+class _Connection(aiosqlite.Connection):
+    """A statement is one call of the connection's thread, which takes longer than most statements: aiosqlite makes one
+    for each cursor, its statement, its rows and its end.
+    """
+
+    def __init__(self, file: str, **options: Any) -> None:
+        super().__init__(partial(sqlite3.connect, file, **options), iter_chunk_size=64)
+        self._thread.daemon = True  # as SQLAlchemy sets it where it makes the connection
+
+    def cursor(self) -> "_Cursor":  # type: ignore[override]  # SQLAlchemy enters it, and so need not await it
+        return _Cursor(self, self._conn.cursor())
+
+
+class _Cursor(aiosqlite.Cursor):
+    """Fetches all rows with its statement, and is at its end then."""
+
+    _rows: Iterable[Any] = ()
+
+    async def execute(self, sql: str, parameters: Any = ()) -> "_Cursor":
+        def run() -> list[Any]:
+            self._cursor.execute(sql, parameters)
+            return self._cursor.fetchall() if self._cursor.description else []
+
+        self._rows = await self._execute(run)  # type: ignore[no-untyped-call]
+        return self
+
+    async def fetchall(self) -> Iterable[Any]:
+        return self._rows
+
+    async def close(self) -> None:
+        self._rows = ()
+
+
 def _engine(url: URL, begin: str, pragmas: tuple[str, ...], size: int) -> AsyncEngine:
     # isolation_level None: the driver begins no transaction itself, so that BEGIN IMMEDIATE is the first statement.
     engine = create_async_engine(
@@ -32,7 +69,7 @@ def _engine(url: URL, begin: str, pragmas: tuple[str, ...], size: int) -> AsyncE
         pool_size=size,
         max_overflow=0,
         pool_timeout=BUSY_SECONDS,
-        connect_args={"isolation_level": None, "timeout": BUSY_SECONDS},
+        connect_args={"isolation_level": None, "timeout": BUSY_SECONDS, "async_creator_fn": _Connection},
     )
 
     @event.listens_for(engine.sync_engine, "connect")
@@ -50,16 +87,16 @@ def _engine(url: URL, begin: str, pragmas: tuple[str, ...], size: int) -> AsyncE
     return engine
 
 
-async def count_signal(session: AsyncSession) -> int:
-    """Count a transaction with signals for more than urgent watches, in a number that is kept beside the schema; the
-    number that it has from its commit on.
-    """
+async def write_signal(session: AsyncSession, names: Sequence[str]) -> int:
+    """Write the names that a transaction signals; their number, which rises from commit to commit."""
     connection = await session.connection()
-    counted: int = (await connection.exec_driver_sql("PRAGMA user_version")).scalar_one()
-    count = (counted + 1) % _MOST_SIGNALS
-    await connection.exec_driver_sql(f"PRAGMA user_version={count}")
-    return count
+    written = await connection.exec_driver_sql("INSERT INTO signals (names) VALUES (?)", (" ".join(names),))
+    number = int(written.lastrowid)
+    if number % _SIGNALS_KEPT == 0:
+        await connection.exec_driver_sql("DELETE FROM signals WHERE id <= ?", (number - _SIGNALS_KEPT,))
+    return number
 
 
-_MOST_SIGNALS = 1 << 31
+_SIGNALS_KEPT = 1024
+"""At least. A process that has not read some that are gone wakes all its watches."""
 _DURABLE = ("PRAGMA synchronous=FULL", "PRAGMA foreign_keys=ON")

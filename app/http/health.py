@@ -7,9 +7,10 @@ from pydantic import Field
 
 from app.contracts.base import Answer
 from app.http.answers import json_answer, json_content, problem
+from app.http.docs.openapi import operation_id
 from app.http.services import TheServices
 
-router = APIRouter(tags=["service"])
+router = APIRouter(tags=["service"], generate_unique_id_function=operation_id)
 
 
 class Health(Answer):

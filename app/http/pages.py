@@ -56,3 +56,12 @@ def page_of(entries: Sequence[tuple[str, T]], limit: int) -> Page[T]:
     return Page(
         data=tuple(view for _, view in shown), has_more=more, next=encode_cursor(shown[-1][0]) if more else None
     )
+
+
+def page_json(entries: Sequence[tuple[str, str]], limit: int) -> str:
+    """The same as JSON, of entries that are JSON already."""
+    shown = entries[:limit]
+    more = len(entries) > limit
+    following = f'"{encode_cursor(shown[-1][0])}"' if more else "null"
+    data = ",".join(view for _, view in shown)
+    return f'{{"data":[{data}],"has_more":{"true" if more else "false"},"next":{following}}}'

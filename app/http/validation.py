@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from fastapi import Depends, Request
+from fastapi import Request
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -256,8 +256,8 @@ _REPEATABLE = frozenset({"label", "series"})
 """Query parameters that may occur several times."""
 
 
-async def _check_query(request: Request) -> None:
-    """Refuse unknown parameters: a misspelt `?dryrun=true` must not submit a job."""
+def check_query(request: Request) -> None:
+    """Raises BadRequest for unknown parameters: a misspelt `?dryrun=true` must not submit a job."""
     route = request.scope["route"]
     assert isinstance(route, APIRoute)
     known = {field.alias for field in route.dependant.query_params}
@@ -267,6 +267,3 @@ async def _check_query(request: Request) -> None:
     given = [name for name, _ in request.query_params.multi_items() if name not in _REPEATABLE]
     if len(set(given)) != len(given):
         raise BadRequest("doubled_parameter", "the query has a parameter twice: send it once")
-
-
-CheckedQuery = Depends(_check_query)

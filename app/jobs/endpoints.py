@@ -2,25 +2,26 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi import Header, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
-from app.access.authentication import GUARDED, KnownCaller
+from app.access.authentication import KnownCaller, guarded_router
 from app.contracts.resources.splits import SplitName
 from app.contracts.specs.jobs import JobKind
 from app.contracts.states import TERMINAL, JobState
-from app.http.answers import binary_content, json_answer, json_body, json_content, problems, schema_of
+from app.http.answers import binary_content, json_answer, json_body, json_content, json_text_answer, problems, schema_of
 from app.http.errors import BadRequest
 from app.http.files import BINARY, serve
 from app.http.idempotency import IdempotencyKey
-from app.http.pages import After, Limit, decode_cursor, page_of
+from app.http.pages import After, Limit, decode_cursor, page_json, page_of
 from app.http.services import TheServices
 from app.http.waiting import Wait
-from app.jobs import relation, retries, service, streams
+from app.jobs import metrics, relation, retries, service, streams
+from app.jobs.points import FEWEST_POINTS, Wanted
 from app.jobs.repository import JobFilter
-from app.jobs.schemas import job_view
+from app.jobs.schemas import job_json
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=GUARDED)
+router = guarded_router("/v1/jobs", "jobs")
 
 _REPORTS = ("Report", "PreflightReport", "ExportReport")
 Identity = Annotated[str, Path(description="The job's id.")]
@@ -50,11 +51,24 @@ Series = Annotated[
     list[str] | None,
     Query(max_length=64, description="Only the series of this name, such as `train/loss`; may be repeated."),
 ]
+Since = Annotated[int | None, Query(ge=0, le=10**15, description="Only points after this optimizer step.")]
+Points = Annotated[
+    int | None,
+    Query(
+        alias="points",
+        ge=FEWEST_POINTS,
+        le=10_000,
+        description="At most so many points of each series; all when left out. Kept are its first and its last point, "
+        "and of each of equal stretches of its steps the smallest and the largest value; one that was not finite "
+        "counts as the largest.",
+    ),
+]
 Split = Annotated[SplitName, Query(description="The split whose rows were predicted.")]
 LastEventId = Annotated[
     str | None,
     Header(pattern="^[0-9]{1,18}$", description="Of a stream: the `seq` of the last event that was received."),
 ]
+
 _ENDED = 204
 
 
@@ -91,7 +105,8 @@ async def list_jobs(
 ) -> Response:
     """List jobs, newest first. Inspections of uploads are shown with `kind=inspect` only."""
     shown = JobFilter(state, kind, tuple(_label(text) for text in label or ()))
-    return json_answer(page_of(await service.listed(services, caller, shown, decode_cursor(after), limit), limit))
+    entries = await service.listed(services, caller, shown, decode_cursor(after), limit)
+    return json_text_answer(page_json(entries, limit))
 
 
 def _label(text: str) -> tuple[str, str | None]:
@@ -102,7 +117,7 @@ def _label(text: str) -> tuple[str, str | None]:
 @router.get("/{job_id}", responses={200: json_content("Job", "The job."), **problems(400, 404)})
 async def get_job(job_id: Identity, caller: KnownCaller, services: TheServices, wait: Wait = 0.0) -> Response:
     """Get a job; with `wait`, as soon as it has ended."""
-    return json_answer(job_view(await service.get(services, caller, job_id, wait)))
+    return json_text_answer(job_json(await service.get(services, caller, job_id, wait)))
 
 
 @router.post(
@@ -110,7 +125,7 @@ async def get_job(job_id: Identity, caller: KnownCaller, services: TheServices, 
 )
 async def cancel_job(job_id: Identity, caller: KnownCaller, services: TheServices) -> Response:
     """Cancel a job: at once if no worker holds it, otherwise after the current step and a checkpoint."""
-    return json_answer(await service.act(services, caller, job_id, "cancel"))
+    return json_text_answer(await service.act(services, caller, job_id, "cancel"))
 
 
 @router.post(
@@ -118,7 +133,7 @@ async def cancel_job(job_id: Identity, caller: KnownCaller, services: TheService
 )
 async def pause_job(job_id: Identity, caller: KnownCaller, services: TheServices) -> Response:
     """Pause a job: at once if no worker holds it, otherwise after the current step and a checkpoint."""
-    return json_answer(await service.act(services, caller, job_id, "pause"))
+    return json_text_answer(await service.act(services, caller, job_id, "pause"))
 
 
 @router.post(
@@ -126,7 +141,7 @@ async def pause_job(job_id: Identity, caller: KnownCaller, services: TheServices
 )
 async def resume_job(job_id: Identity, caller: KnownCaller, services: TheServices) -> Response:
     """Put a paused job back into the queue; it continues from its checkpoint."""
-    return json_answer(await service.act(services, caller, job_id, "resume"))
+    return json_text_answer(await service.act(services, caller, job_id, "resume"))
 
 
 @router.post(
@@ -215,15 +230,17 @@ async def get_job_metrics(
     services: TheServices,
     fmt: MetricsFormat = "json",
     series: Series = None,
+    since: Since = None,
+    most: Points = None,
 ) -> Response:
-    """Get the metric series of a job, also while it runs, as JSON or CSV."""
+    """Get the metric series of a job, also while it runs, as JSON or CSV; thinned with `points`."""
     await service.get(services, caller, job_id)
+    wanted = Wanted(tuple(series or ()), -1 if since is None else since, most)
     if fmt == "csv":
         headers = {"Content-Disposition": f'attachment; filename="{job_id}.csv"'}
-        return StreamingResponse(
-            streams.metrics_csv(services, job_id, series or ()), media_type="text/csv", headers=headers
-        )
-    return json_answer(await streams.metrics(services, job_id, series or ()))
+        body = metrics.as_csv(services, job_id, wanted)
+        return StreamingResponse(body, media_type="text/csv", headers=headers)
+    return json_text_answer(await metrics.as_json(services, job_id, wanted))
 
 
 @router.get(

@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import Path, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.authentication import GUARDED, KnownCaller
+from app.access.authentication import KnownCaller, guarded_router
 from app.contracts.base import canonical_json
 from app.contracts.resolving.rows_of_models import rows_misfit
 from app.contracts.resources.facts import DATASET_FACTS, MODEL_FACTS
 from app.contracts.specs.jobs import ExportJob
 from app.contracts.specs.requests.exports import EXPORT_REQUEST
-from app.db.rows import DatasetRow, ModelRow
+from app.db.rows import DatasetRow, JobRow, ModelRow
 from app.http.answers import json_body, json_content, problems
 from app.http.bodies import read_json
 from app.http.errors import Conflict, Invalid, NotFound
@@ -20,14 +20,13 @@ from app.http.idempotency import IdempotencyKey, fingerprint_of
 from app.http.services import Caller, Services, TheServices
 from app.http.validation import parse_as
 from app.jobs import service
-from app.jobs.schemas import Job, job_view
 from app.jobs.submission import unusable
 from app.queue import exports
 from app.queue.records import NewJob, UnusableInput
 from app.resources import repository
 from app.resources.service import require_rows
 
-router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=GUARDED)
+router = guarded_router("/v1/models", "models")
 
 
 @router.post(
@@ -98,7 +97,7 @@ async def _export(services: Services, caller: Caller, model_id: str, request: Re
     """Raises NotFound; Conflict if the model is not ready, or has the file from elsewhere than an export."""
     wanted = parse_as(EXPORT_REQUEST, await read_json(request, services.pace))
 
-    async def make(session: AsyncSession) -> Job:
+    async def make(session: AsyncSession) -> JobRow:
         row = await repository.find(session, ModelRow, caller.project_id, model_id, lock=True)
         if row is None:
             raise NotFound("unknown_model", "there is no model with this id: `GET /v1/models` lists them")
@@ -129,7 +128,7 @@ async def _export(services: Services, caller: Caller, model_id: str, request: Re
         spec = ExportJob(model=row.id, format=wanted.format, dataset=wanted.dataset)
         job = NewJob(spec=spec, project_id=caller.project_id, key_id=caller.key_id, threads=services.settings.threads)
         try:
-            return job_view(await services.ledger.export(session, job))
+            return await services.ledger.export(session, job)
         except UnusableInput as error:
             raise unusable(spec, error) from None
 

@@ -8,19 +8,19 @@ from app.contracts.reports.relation import RelationHistory, RelationPoint, Row
 from app.contracts.resolving.multitask.relations import matrix_of, normalised, source_of
 from app.contracts.specs.jobs import ANY_SPEC, MultitaskJob
 from app.contracts.specs.relations import EstimatedRelation, GroupsRelation, MatrixRelation
-from app.db.rows import JobRow
 from app.http.errors import NotFound
 from app.http.services import Caller, Services
-from app.jobs import repository, service, streams
-from app.jobs.schemas import Point
+from app.jobs import metrics, repository, service
+from app.jobs.points import StoredPoint, Wanted
+from app.jobs.repository import StoredJob
 
-Series = Mapping[str, Sequence[Point]]
+Series = Mapping[str, Sequence[StoredPoint]]
 
 
 async def relation(services: Services, caller: Caller, job_id: str) -> RelationHistory:
     """The relation of a multitask job. Raises NotFound, also for a job with one task."""
     row = await service.get(services, caller, job_id)
-    spec = ANY_SPEC.validate_python(row.resolved_spec or row.spec, strict=False)
+    spec = ANY_SPEC.validate_json(row.newest_spec, strict=False)
     if not isinstance(spec, MultitaskJob):
         raise NotFound(
             "no_relation",
@@ -29,14 +29,14 @@ async def relation(services: Services, caller: Caller, job_id: str) -> RelationH
     names = [task.name for task in spec.tasks]
     wanted = [f"{table}/{a}/{b}" for table in ("relation", "affinity") for a in names for b in names]
     wanted += [f"gradient/{a}/{b}/cosine" for a in names for b in names]
-    series = (await streams.metrics(services, job_id, wanted)).series
+    series = await metrics.series_of(services, job_id, Wanted(tuple(wanted)))
     reported = await _reported(services, row)
     tables = reported if reported is not None else _from_metrics(spec, names, series)
     history = _history(names, series)
     return RelationHistory.model_validate({**tables, "final": reported is not None, "history": history}, strict=False)
 
 
-async def _reported(services: Services, row: JobRow) -> dict[str, object] | None:
+async def _reported(services: Services, row: StoredJob) -> dict[str, object] | None:
     async with services.database.read() as session:
         text = await repository.report_text(session, row.id)
     if text is None:
@@ -67,7 +67,7 @@ def _from_metrics(spec: MultitaskJob, names: Sequence[str], series: Series) -> d
     }
 
 
-def _values(points: Sequence[Point]) -> list[float]:
+def _values(points: Sequence[StoredPoint]) -> list[float]:
     return [point.value for point in points if point.value is not None]
 
 

@@ -2,13 +2,18 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Text, func, select, tuple_, type_coerce
+from sqlalchemy import BindParameter, Integer, String, Text, bindparam, func, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contracts.specs.jobs import WITHOUT_STUDENT
 from app.contracts.states import JobState
+from app.db.base import JsonText, json_text
+from app.db.engine import Database
+from app.db.reads import Query
 from app.db.rows import (
     ArtifactRow,
     DatasetRow,
@@ -17,7 +22,6 @@ from app.db.rows import (
     JobInputRow,
     JobLabelRow,
     JobRow,
-    MetricRow,
     ModelRow,
     ReportRow,
 )
@@ -40,66 +44,145 @@ class Known:
     facts: dict[str, Any] | None
 
 
-async def find(session: AsyncSession, project_id: str, job_id: str) -> JobRow | None:
+class StoredJob(NamedTuple):
+    """A job's row as an answer needs it; documents are the JSON texts that are stored."""
+
+    id: str
+    kind: str
+    name: str | None
+    state: JobState
+    spec: str
+    resolved_spec: str | None
+    progress: str
+    attempt: int
+    crashes: int
+    device: str | None
+    student_id: str | None
+    outputs: str
+    error: str | None
+    checkpoint: str | None
+    checkpoint_step: int | None
+    checkpoint_sha256: str | None
+    retry_of: str | None
+    checkpoint_from: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    labels: str
+    last_seq: int
+
+    @property
+    def newest_spec(self) -> str:
+        """As submitted, or resolved once a worker has begun."""
+        return self.spec if self.resolved_spec in (None, "{}") else self.resolved_spec
+
+
+_COLUMNS: Final = [JobRow.__table__.c[name] for name in StoredJob._fields]
+_JOBS: Final = select(*(type_coerce(each, Text) if isinstance(each.type, JsonText) else each for each in _COLUMNS))
+_JOB: Final = Query(
+    StoredJob._make, _JOBS.where(JobRow.id == bindparam("job_id"), JobRow.project_id == bindparam("project_id"))
+)
+
+
+def stored(row: JobRow) -> StoredJob:
+    """The same of a row that a session holds."""
+    values = ((each, getattr(row, each.name)) for each in _COLUMNS)
+    return StoredJob._make(
+        json_text(value) if isinstance(column.type, JsonText) and value is not None else value
+        for column, value in values
+    )
+
+
+async def find(database: Database, project_id: str, job_id: str) -> StoredJob | None:
     """A job of the project."""
-    return await session.scalar(select(JobRow).where(JobRow.id == job_id, JobRow.project_id == project_id))
+    found = await database.fetch(_JOB, job_id=job_id, project_id=project_id)
+    return found[0] if found else None
 
 
 async def newest(
-    session: AsyncSession, project_id: str, shown: JobFilter, after: str | None, limit: int
-) -> Sequence[JobRow]:
+    database: Database, project_id: str, shown: JobFilter, after: str | None, limit: int
+) -> list[StoredJob]:
     """Jobs of the project, newest first (ids sort by creation), older than `after`."""
-    query = select(JobRow).where(JobRow.project_id == project_id)
-    query = query.where(JobRow.kind == shown.kind if shown.kind else JobRow.kind != "inspect")
-    if shown.state is not None:
-        query = query.where(JobRow.state == shown.state)
-    for key, value in shown.labels:
-        labelled = select(JobLabelRow.job_id).where(JobLabelRow.job_id == JobRow.id, JobLabelRow.key == key)
-        query = query.where((labelled if value is None else labelled.where(JobLabelRow.value == value)).exists())
-    if after is not None:
-        query = query.where(JobRow.id < after)
-    return (await session.scalars(query.order_by(JobRow.id.desc()).limit(limit))).all()
+    valued = tuple(value is not None for _, value in shown.labels)
+    query = _newest(shown.kind is not None, shown.state is not None, valued, after is not None)
+    values: dict[str, str | int | None] = {"kind": shown.kind, "state": shown.state, "after": after}
+    for place, (key, value) in enumerate(shown.labels):
+        values |= {f"key_{place}": key, f"value_{place}": value}
+    given = {name: value for name, value in values.items() if value is not None}
+    return await database.fetch(query, project_id=project_id, limit=limit, **given)
+
+
+@lru_cache(maxsize=64)
+def _newest(kind: bool, state: bool, labels: tuple[bool, ...], after: bool) -> Query[StoredJob]:
+    """The query with these filters; of each label, whether it names a value."""
+    query = _JOBS.where(JobRow.project_id == bindparam("project_id"))
+    query = query.where(JobRow.kind == bindparam("kind") if kind else JobRow.kind != "inspect")
+    if state:
+        query = query.where(type_coerce(JobRow.state, String) == bindparam("state"))
+    for place, valued in enumerate(labels):
+        label = select(JobLabelRow.job_id).where(JobLabelRow.job_id == JobRow.id)
+        label = label.where(JobLabelRow.key == bindparam(f"key_{place}"))
+        query = query.where(
+            (label.where(JobLabelRow.value == bindparam(f"value_{place}")) if valued else label).exists()
+        )
+    if after:
+        query = query.where(JobRow.id < bindparam("after"))
+    return Query(StoredJob._make, query.order_by(JobRow.id.desc()).limit(bindparam("limit", type_=Integer)))
+
+
+async def row_of(session: AsyncSession, project_id: str, job_id: str) -> JobRow | None:
+    """The row of a job of the project, to be changed in this session."""
+    return await session.scalar(select(JobRow).where(JobRow.id == job_id, JobRow.project_id == project_id))
 
 
 async def known_resources(
-    session: AsyncSession, resource: type[ModelRow] | type[DatasetRow], project_id: str, ids: Collection[str]
+    database: Database, resource: type[ModelRow] | type[DatasetRow], project_id: str, ids: Collection[str]
 ) -> dict[str, Known]:
     """State and facts of these models or datasets, where they are the project's."""
     if not ids:
         return {}
-    query = select(resource.id, resource.state, resource.facts)
-    rows = await session.execute(query.where(resource.id.in_(ids), resource.project_id == project_id))
-    return {row.id: Known(row.state, row.facts) for row in rows}
+    rows = await database.fetch(_known_resources(resource, len(ids)), project_id=project_id, **_numbered(ids))
+    return {identity: Known(state, facts) for identity, state, facts in rows}
 
 
-async def known_jobs(session: AsyncSession, project_id: str, ids: Collection[str]) -> dict[str, Known]:
+async def known_jobs(database: Database, project_id: str, ids: Collection[str]) -> dict[str, Known]:
     """State of these jobs, and the facts of the students of those that have succeeded. The state of a job
     of a kind that makes no model is `no_student`.
     """
     if not ids:
         return {}
+    rows = await database.fetch(_known_jobs(len(ids)), project_id=project_id, **_numbered(ids))
+    return {
+        identity: Known("no_student" if kind in WITHOUT_STUDENT else state.value, facts)
+        for identity, kind, state, facts in rows
+    }
+
+
+def _numbered(ids: Collection[str]) -> dict[str, str]:
+    return {f"id_{place}": identity for place, identity in enumerate(ids)}
+
+
+def _parameters(count: int) -> list[BindParameter[str]]:
+    return [bindparam(f"id_{place}", type_=String()) for place in range(count)]
+
+
+@lru_cache(maxsize=64)
+def _known_resources(resource: type[ModelRow] | type[DatasetRow], count: int) -> Query[tuple[Any, ...]]:
+    query = select(resource.id, resource.state, resource.facts).where(resource.project_id == bindparam("project_id"))
+    return Query(tuple, query.where(resource.id.in_(_parameters(count))))
+
+
+@lru_cache(maxsize=64)
+def _known_jobs(count: int) -> Query[tuple[Any, ...]]:
     query = select(JobRow.id, JobRow.kind, JobRow.state, ModelRow.facts)
-    query = query.outerjoin(ModelRow, ModelRow.id == JobRow.student_id)
-    query = query.where(JobRow.id.in_(ids), JobRow.project_id == project_id, JobRow.kind != "inspect")
-    rows = await session.execute(query)
-    return {row.id: Known("no_student" if row.kind in WITHOUT_STUDENT else row.state.value, row.facts) for row in rows}
+    query = query.outerjoin(ModelRow, ModelRow.id == JobRow.student_id).where(JobRow.id.in_(_parameters(count)))
+    return Query(tuple, query.where(JobRow.project_id == bindparam("project_id"), JobRow.kind != "inspect"))
 
 
 async def events_after(session: AsyncSession, job_id: str, seq: int, limit: int) -> Sequence[EventRow]:
     """The events that follow `seq`, in order."""
     query = select(EventRow).where(EventRow.job_id == job_id, EventRow.seq > seq)
     return (await session.scalars(query.order_by(EventRow.seq).limit(limit))).all()
-
-
-async def metrics_after(
-    session: AsyncSession, job_id: str, names: Collection[str], place: tuple[str, int], limit: int
-) -> Sequence[MetricRow]:
-    """Metric points in the order of series and step, after `place`; of all series when `names` is empty."""
-    query = select(MetricRow).where(MetricRow.job_id == job_id)
-    query = query.where(tuple_(MetricRow.series, MetricRow.step) > place)
-    if names:
-        query = query.where(MetricRow.series.in_(names))
-    return (await session.scalars(query.order_by(MetricRow.series, MetricRow.step).limit(limit))).all()
 
 
 async def artifact(session: AsyncSession, job_id: str, role: str) -> ArtifactRow | None:

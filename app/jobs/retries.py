@@ -6,7 +6,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.contracts.base import canonical_json
 from app.contracts.specs.jobs import ANY_SPEC, InternalJob
 from app.contracts.specs.requests.retries import RETRY_REQUEST
-from app.db.base import json_text
 from app.db.rows import JobRow
 from app.http.bodies import read_json
 from app.http.errors import Conflict
@@ -14,7 +13,7 @@ from app.http.idempotency import fingerprint_of
 from app.http.services import Caller, Services
 from app.http.validation import parse_as
 from app.jobs import service
-from app.jobs.schemas import Job, job_view
+from app.jobs.repository import StoredJob
 from app.queue.records import NotRetryable, UnusableInput
 from app.storage.errors import StorageFull
 
@@ -29,7 +28,7 @@ async def retry(services: Services, caller: Caller, job_id: str, request: Reques
     old = await service.get(services, caller, job_id)
     refusal = await _unusable(services, caller, old)
 
-    async def make(session: AsyncSession) -> Job:
+    async def make(session: AsyncSession) -> JobRow:
         try:
             row = await services.ledger.retry(
                 session,
@@ -45,15 +44,15 @@ async def retry(services: Services, caller: Caller, job_id: str, request: Reques
         assert row is not None, "jobs are never deleted"
         if refusal is not None:
             raise refusal
-        return job_view(row)
+        return row
 
     fingerprint = fingerprint_of(f"POST /v1/jobs/{job_id}/retry", canonical_json(options))
     return await service.create_once(services, caller, key, fingerprint, make)
 
 
-async def _unusable(services: Services, caller: Caller, old: JobRow) -> Conflict | None:
+async def _unusable(services: Services, caller: Caller, old: StoredJob) -> Conflict | None:
     """The old spec was valid when it was submitted; its inputs may have been deleted since."""
-    spec = ANY_SPEC.validate_json(json_text(old.spec), extra="ignore")
+    spec = ANY_SPEC.validate_json(old.spec, extra="ignore")
     refusal = None if isinstance(spec, InternalJob) else await service.refused(services, caller, spec)
     if refusal is None:
         return None

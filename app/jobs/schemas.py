@@ -1,16 +1,20 @@
 """A job as clients see it."""
 
-from typing import Any, Literal
+import json
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Final, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, TypeAdapter
 
 from app.contracts.base import Answer
 from app.contracts.problems import Chosen, JobError
-from app.contracts.specs.jobs import AnySpec, JobKind, SubmittableJob
+from app.contracts.specs.jobs import ANY_SPEC, AnySpec, JobKind, SubmittableJob
 from app.contracts.states import JobState
 from app.contracts.wire.events import JobEvent, Progress
-from app.db.rows import EventRow, JobRow
+from app.db.rows import EventRow
 from app.http.pages import Page
+from app.jobs.repository import StoredJob
 
 
 class JobOutput(Answer):
@@ -116,6 +120,12 @@ class Metrics(Answer):
     latest: dict[str, Point] = Field(description="The last point of each series, by name.")
 
 
+_ENCODED: Final = json.JSONEncoder(ensure_ascii=False).encode
+_PROGRESS: Final = TypeAdapter(Progress)
+_OUTPUTS: Final = TypeAdapter(tuple[JobOutput, ...])
+_ERROR: Final = TypeAdapter(JobError)
+
+
 class JobPage(Page[Job]):
     """A page of jobs."""
 
@@ -124,29 +134,55 @@ class JobEventPage(Page[JobEvent]):
     """A page of events, oldest first."""
 
 
-def job_view(row: JobRow) -> Job:
-    """The view of a row. Fields that only a newer version knows are left out."""
-    document: dict[str, Any] = {
-        name: getattr(row, name)
-        for name in ("id", "kind", "name", "state", "progress", "attempt", "crashes", "device", "outputs", "error")
-    }
-    document |= {"retry_of": row.retry_of, "checkpoint_from": row.checkpoint_from}
-    document |= {
-        "checkpoint": _kept(row),
-        "spec": row.resolved_spec or row.spec,
-        "student": row.student_id,
-        "created_at": row.created_at,
-        "started_at": row.started_at,
-        "finished_at": row.finished_at,
-        "labels": row.labels,
-    }
-    return Job.model_validate(document, strict=False, extra="ignore")
+def job_json(job: StoredJob) -> str:
+    """A `Job` as JSON, put together from the stored texts."""
+    name, device = json_string(job.name), json_string(job.device)
+    return (
+        f'{{"id":"{job.id}","object":"job","kind":"{job.kind}","name":{name},"state":"{job.state.value}",'
+        f'"spec":{_shown(ANY_SPEC, job.newest_spec)},"progress":{_shown(_PROGRESS, job.progress)},'
+        f'"attempt":{job.attempt},"crashes":{job.crashes},"device":{device},"student":{json_string(job.student_id)},'
+        f'"outputs":{_shown(_OUTPUTS, job.outputs)},'
+        f'"error":{"null" if job.error is None else _shown(_ERROR, job.error)},"checkpoint":{_kept(job)},'
+        f'"retry_of":{json_string(job.retry_of)},"checkpoint_from":{json_string(job.checkpoint_from)},'
+        f'"created_at":{json_time(job.created_at)},"started_at":{json_time(job.started_at)},'
+        f'"finished_at":{json_time(job.finished_at)},"labels":{job.labels}}}'
+    )
 
 
-def _kept(row: JobRow) -> dict[str, Any] | None:
-    if row.checkpoint is None or row.state is JobState.SUCCEEDED:
-        return None
-    return {"name": row.checkpoint, "step": row.checkpoint_step, "sha256": row.checkpoint_sha256}
+def json_string(value: str | None) -> str:
+    """A text as JSON."""
+    return "null" if value is None else _ENCODED(value)
+
+
+def json_time(value: datetime | None) -> str:
+    """A time in UTC as JSON (RFC 3339)."""
+    return "null" if value is None else f'"{value.isoformat()[:-6]}Z"'
+
+
+def _kept(job: StoredJob) -> str:
+    if job.checkpoint is None or job.state is JobState.SUCCEEDED:
+        return "null"
+    kept = KeptCheckpoint.model_validate(
+        {"name": job.checkpoint, "step": job.checkpoint_step, "sha256": job.checkpoint_sha256}
+    )
+    return kept.model_dump_json()
+
+
+def _shown(adapter: TypeAdapter[Any], text: str) -> str:
+    """A stored document as this version answers it: fields that only a newer version knows are left out, and those that
+    an earlier one did not write have their defaults.
+    """
+    return (_once if len(text) <= _LONGEST_KEPT else _answered)(adapter, text)
+
+
+def _answered(adapter: TypeAdapter[Any], text: str) -> str:
+    found = adapter.validate_json(text, strict=False, extra="ignore")
+    return adapter.dump_json(found, by_alias=True).decode()
+
+
+_once = lru_cache(maxsize=1024)(_answered)
+_LONGEST_KEPT: Final = 8192
+"""Characters of the longest document whose answer is kept: all together at most 16 MiB of text."""
 
 
 def event_view(row: EventRow) -> JobEvent:

@@ -1,7 +1,8 @@
 """Jobs: submit, cancel, pause, resume, and read their results."""
 
+import json
 from collections.abc import Awaitable, Callable
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from fastapi import Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,7 +12,7 @@ from app.contracts.resources.splits import SplitName
 from app.contracts.specs.jobs import JOB_SPEC, SubmittableJob
 from app.contracts.states import TERMINAL, IllegalTransition, JobState
 from app.db.rows import ArtifactRow, JobRow
-from app.http.answers import json_answer
+from app.http.answers import json_answer, json_text_answer
 from app.http.bodies import read_json
 from app.http.errors import Conflict, Invalid, NotFound
 from app.http.files import ServedFile, blob
@@ -20,12 +21,13 @@ from app.http.services import Caller, Services
 from app.http.validation import parse_as
 from app.http.waiting import until
 from app.jobs import cuts, predictions, repository, submission
-from app.jobs.repository import JobFilter
-from app.jobs.schemas import Job, job_view
+from app.jobs.repository import JobFilter, StoredJob
+from app.jobs.schemas import job_json
 from app.queue import idempotency
 from app.queue.records import NewJob, UnusableInput
 from app.storage.errors import StorageFull
 
+T = TypeVar("T")
 Action = Literal["cancel", "pause", "resume"]
 _ALREADY: Final[dict[Action, tuple[JobState, ...]]] = {
     "cancel": (JobState.CANCELLING, JobState.CANCELLED),
@@ -44,12 +46,13 @@ async def submit(services: Services, caller: Caller, request: Request, key: str 
     if refusal is not None and key is None:
         raise refusal
 
-    async def make(session: AsyncSession) -> Job:
+    async def make(session: AsyncSession) -> JobRow:
         if refusal is not None:
             raise refusal
         return await _insert(services, caller, spec, session)
 
-    return await create_once(services, caller, key, fingerprint_of("POST /v1/jobs", canonical_json(spec)), make)
+    fingerprint = "" if key is None else fingerprint_of("POST /v1/jobs", canonical_json(spec))
+    return await create_once(services, caller, key, fingerprint, make)
 
 
 async def create_once(
@@ -57,7 +60,7 @@ async def create_once(
     caller: Caller,
     key: str | None,
     fingerprint: str,
-    make: Callable[[AsyncSession], Awaitable[Job]],
+    make: Callable[[AsyncSession], Awaitable[JobRow]],
 ) -> Response:
     """Create a job and store its Idempotency-Key in one transaction.
 
@@ -68,11 +71,12 @@ async def create_once(
         first = None if key is None else await _first_answer(session, caller, key, fingerprint)
         if first is not None:
             return replay(first)
-        view = await make(session)
+        row = await make(session)
+        content, location = job_json(repository.stored(row)), f"/v1/jobs/{row.id}"
         if key is not None:
-            answer = idempotency.Answer(202, view.model_dump_json(by_alias=True), _location(view))
+            answer = idempotency.Answer(202, content, location)
             await idempotency.remember(session, caller.key_id, key, fingerprint, answer)
-    return json_answer(view, 202, {"Location": _location(view)})
+    return json_text_answer(content, 202, {"Location": location})
 
 
 async def _first_answer(session: AsyncSession, caller: Caller, key: str, fingerprint: str) -> idempotency.Answer | None:
@@ -93,29 +97,24 @@ async def refused(services: Services, caller: Caller, spec: SubmittableJob) -> I
     return None
 
 
-async def _insert(services: Services, caller: Caller, spec: SubmittableJob, session: AsyncSession) -> Job:
+async def _insert(services: Services, caller: Caller, spec: SubmittableJob, session: AsyncSession) -> JobRow:
     job = NewJob(spec=spec, project_id=caller.project_id, key_id=caller.key_id, threads=services.settings.threads)
     try:
-        return job_view(await services.ledger.submit(session, job))
+        return await services.ledger.submit(session, job)
     except UnusableInput as error:
         raise submission.unusable(spec, error) from None
 
 
-def _location(job: Job) -> str:
-    return f"/v1/jobs/{job.id}"
-
-
-async def get(services: Services, caller: Caller, job_id: str, wait: float = 0.0) -> JobRow:
+async def get(services: Services, caller: Caller, job_id: str, wait: float = 0.0) -> StoredJob:
     """The job. Waits up to `wait` seconds for its end. Raises NotFound."""
 
-    async def load() -> JobRow:
-        async with services.database.read() as session:
-            return _existing(await repository.find(session, caller.project_id, job_id))
+    async def load() -> StoredJob:
+        return _existing(await repository.find(services.database, caller.project_id, job_id))
 
-    return await until(services, job_id, wait, load, lambda row: row.state in TERMINAL)
+    return await until(services, job_id, wait, load, lambda job: job.state in TERMINAL)
 
 
-def _existing(row: JobRow | None) -> JobRow:
+def _existing(row: T | None) -> T:
     if row is None:
         raise NotFound("unknown_job", "no job has this id (they begin with `job_`): `GET /v1/jobs` lists them")
     return row
@@ -123,18 +122,17 @@ def _existing(row: JobRow | None) -> JobRow:
 
 async def listed(
     services: Services, caller: Caller, shown: JobFilter, after: str | None, limit: int
-) -> list[tuple[str, Job]]:
-    """Up to `limit + 1` entries, newest first."""
-    async with services.database.read() as session:
-        rows = await repository.newest(session, caller.project_id, shown, after, limit + 1)
-    return [(row.id, job_view(row)) for row in rows]
+) -> list[tuple[str, str]]:
+    """Up to `limit + 1` entries as JSON, newest first."""
+    jobs = await repository.newest(services.database, caller.project_id, shown, after, limit + 1)
+    return [(job.id, job_json(job)) for job in jobs]
 
 
-async def act(services: Services, caller: Caller, job_id: str, action: Action) -> Job:
-    """Cancel, pause or resume; repeating it has no effect. Raises NotFound, Conflict."""
+async def act(services: Services, caller: Caller, job_id: str, action: Action) -> str:
+    """Cancel, pause or resume; repeating it has no effect. The job as JSON. Raises NotFound, Conflict."""
     change = getattr(services.ledger, action)
     async with services.database.write() as session:
-        row = _existing(await repository.find(session, caller.project_id, job_id))
+        row = _existing(await repository.row_of(session, caller.project_id, job_id))
         if row.kind == "inspect" and action != "cancel":
             raise Conflict("inspection", "an inspection cannot be paused: cancel it, or wait for its end")
         try:
@@ -142,13 +140,13 @@ async def act(services: Services, caller: Caller, job_id: str, action: Action) -
         except IllegalTransition as error:
             if error.state not in _ALREADY[action]:
                 raise Conflict("illegal_transition", f"{error}: `GET /v1/jobs/{job_id}` shows its state") from None
-        return job_view(row)
+        return job_json(repository.stored(row))
 
 
 async def report(services: Services, caller: Caller, job_id: str) -> Response:
     """The report of a job that has succeeded. Raises NotFound, Conflict."""
     row = await get(services, caller, job_id)
-    if row.kind == "export" and row.spec.get("dataset") is None:
+    if row.kind == "export" and json.loads(row.spec).get("dataset") is None:
         raise NotFound(
             "no_such_file",
             "an export without a `dataset` has no report, and its file is the model's: `/weights?format=` of it",
@@ -187,7 +185,7 @@ async def _artifact(services: Services, caller: Caller, job_id: str, role: str) 
     return row
 
 
-def _succeeded(row: JobRow, *, has_report: bool = False) -> JobRow:
+def _succeeded(row: StoredJob, *, has_report: bool = False) -> StoredJob:
     """`has_report`: whether a report is asked for, which exports may have."""
     if row.kind == "inspect":
         raise NotFound(

@@ -1,11 +1,5 @@
-"""Events of a job as a list or as server-sent events, and its metrics as JSON or CSV.
+"""Events of a job as a list or as server-sent events, read in pages, so that a slow client holds no session."""
 
-Long responses are read in pages, each in its own session, so that a slow client holds none.
-"""
-
-import csv
-import io
-from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
@@ -13,16 +7,16 @@ from app.contracts.base import canonical_json
 from app.contracts.states import TERMINAL
 from app.contracts.wire.events import JobEvent
 from app.db.errors import DatabaseUnavailable
-from app.db.rows import EventRow, JobRow, MetricRow
+from app.db.rows import EventRow
 from app.http.services import Caller, Services
 from app.http.waiting import changed
 from app.jobs import repository, service
-from app.jobs.schemas import Metrics, Point, event_view
+from app.jobs.repository import StoredJob
+from app.jobs.schemas import event_view
 
 KEEP_ALIVE_SECONDS: Final = 15.0
 RETRY_MILLISECONDS: Final = 1000
 _PAGE: Final = 500
-_METRICS_PAGE: Final = 2000
 
 
 async def events(services: Services, job_id: str, seq: int, limit: int) -> list[JobEvent]:
@@ -58,7 +52,7 @@ async def server_sent(services: Services, caller: Caller, job_id: str, seq: int)
                 yield b": keep-alive\n\n"
 
 
-async def _read(services: Services, caller: Caller, job_id: str, seq: int) -> tuple[JobRow, Sequence[EventRow]]:
+async def _read(services: Services, caller: Caller, job_id: str, seq: int) -> tuple[StoredJob, Sequence[EventRow]]:
     """The job first, then its events: once a job has ended, all its events are written."""
     row = await service.get(services, caller, job_id)
     async with services.database.read() as session:
@@ -68,38 +62,3 @@ async def _read(services: Services, caller: Caller, job_id: str, seq: int) -> tu
 def _frame(event: JobEvent) -> bytes:
     data = canonical_json(event)
     return f"id: {event.seq}\nevent: {event.type}\ndata: {data}\n\n".encode()
-
-
-async def metrics(services: Services, job_id: str, names: Sequence[str]) -> Metrics:
-    """Every point of these series, or of all."""
-    series: dict[str, list[Point]] = defaultdict(list)
-    async for rows in _pages(services, job_id, names):
-        for row in rows:
-            series[row.series].append(Point(step=row.step, epoch=row.epoch, time=row.time, value=row.value))
-    return Metrics(
-        series={name: tuple(points) for name, points in series.items()},
-        latest={name: points[-1] for name, points in series.items()},
-    )
-
-
-async def metrics_csv(services: Services, job_id: str, names: Sequence[str]) -> AsyncIterator[bytes]:
-    """The same as CSV, a page at a time; values that were not finite are empty."""
-    yield b"series,step,epoch,time,value\r\n"
-    async for rows in _pages(services, job_id, names):
-        text = io.StringIO()
-        writer = csv.writer(text)
-        for row in rows:
-            value = "" if row.value is None else repr(row.value)
-            writer.writerow((row.series, row.step, row.epoch, row.time.isoformat(), value))
-        yield text.getvalue().encode()
-
-
-async def _pages(services: Services, job_id: str, names: Sequence[str]) -> AsyncIterator[Sequence[MetricRow]]:
-    place = ("", -1)
-    while True:
-        async with services.database.read() as session:
-            rows = await repository.metrics_after(session, job_id, names, place, _METRICS_PAGE)
-        yield rows
-        if len(rows) < _METRICS_PAGE:
-            return
-        place = (rows[-1].series, rows[-1].step)

@@ -35,10 +35,10 @@ async def resolved(services: Services, caller: Caller, spec: SubmittableJob) -> 
     """
     named = list(spec.references())
     ids = {kind: {ref.identity for ref in named if ref.kind == kind} for kind in ("dataset", "model", "job")}
-    async with services.database.read() as session:
-        datasets = await repository.known_resources(session, DatasetRow, caller.project_id, ids["dataset"])
-        models = await repository.known_resources(session, ModelRow, caller.project_id, ids["model"])
-        jobs = await repository.known_jobs(session, caller.project_id, ids["job"])
+    database, project_id = services.database, caller.project_id
+    datasets = await repository.known_resources(database, DatasetRow, project_id, ids["dataset"])
+    models = await repository.known_resources(database, ModelRow, project_id, ids["model"])
+    jobs = await repository.known_jobs(database, project_id, ids["job"])
     unusable = [problem for ref in named if (problem := _unusable(ref, {**datasets, **models, **jobs}))]
     if unusable:
         raise Invalid(unusable, unusable[0].code)

@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import Path, Query, Request, Response
 
-from app.access.authentication import GUARDED, KnownCaller
+from app.access.authentication import KnownCaller, guarded_router
 from app.contracts.resources.manifests import ModelFormat
 from app.contracts.states import ModelState
 from app.http.answers import binary_content, changes_name, json_answer, json_body, json_content, problems, upload_body
@@ -19,7 +19,7 @@ from app.models.service import MODELS, WeightsFormat
 from app.resources import requests
 from app.resources import service as resources
 
-router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=GUARDED)
+router = guarded_router("/v1/models", "models")
 
 Identity = Annotated[str, Path(description="The model's id.")]
 State = Annotated[ModelState | None, Query(description="Only models in this state.")]

@@ -108,4 +108,4 @@ async def _touch(session: AsyncSession, sha256: str, size: int) -> None:
     await session.execute(statement.on_conflict_do_update(index_elements=[BlobRow.sha256], set_={"last_used": now}))
     taken_back = update(BlobRow).where(BlobRow.sha256 == sha256, BlobRow.state == "deleting")
     await session.execute(taken_back.values(state="writing"))
-    set_commit_check(session, select(BlobRow.sha256).where(BlobRow.sha256 == sha256, BlobRow.last_used >= now))
+    set_commit_check(session, lambda: select(BlobRow.sha256).where(BlobRow.sha256 == sha256, BlobRow.last_used >= now))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Select, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.sql.elements import ColumnElement
@@ -90,5 +90,8 @@ def set_event_as_commit_check(session: AsyncSession, job_id: str, seq: int, time
 
     If the transaction fails, another may write an event with this number, but not in the same microsecond.
     """
-    mine = (EventRow.job_id == job_id, EventRow.seq == seq, EventRow.time == time)
-    set_commit_check(session, select(EventRow.seq).where(*mine))
+
+    def mine() -> Select[Any]:
+        return select(EventRow.seq).where(EventRow.job_id == job_id, EventRow.seq == seq, EventRow.time == time)
+
+    set_commit_check(session, mine)

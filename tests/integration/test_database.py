@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, insert, select, text
 
-from app.db import listeners
 from app.db.base import json_text
 from app.db.clock import BootId, LeaseClock
 from app.db.engine import Database, open_database
 from app.db.errors import DatabaseUnavailable, UnsupportedDatabase
+from app.db.listeners import sqlite as listening
 from app.db.rows import DEFAULT_PROJECT, OutboxRow, ProjectRow
 from app.db.signals import WORK, announce
 
@@ -143,23 +143,20 @@ async def _signal(database: Database, name: str) -> None:
         announce(session, name)
 
 
-async def test_a_signal_of_its_own_process_wakes_the_watches_of_its_name_alone(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(listeners, "UNCOUNTED_SECONDS", 3600.0)
+async def test_a_signal_wakes_the_watches_of_its_name_alone(database: Database, migrated_url: str) -> None:
+    """Of its own process as of another."""
+    theirs = open_database(migrated_url)
     with database.watch("job_1") as named, database.watch("job_2") as other:
         for watch in (named, other):
             assert await watch.wait(60.0)  # the first ring only says that the listener is there
-        for _ in range(3):
-            await _signal(database, "job_1")
+        for each in (database, theirs, database):
+            await _signal(each, "job_1")
             assert await named.wait(60.0)
-        assert not await other.wait(0.2)
+        assert not await other.wait(0.1)
+    await theirs.close()
 
 
-async def test_a_signal_of_another_process_is_heard_among_its_own(
-    migrated_sqlite_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(listeners, "UNCOUNTED_SECONDS", 3600.0)
+async def test_a_signal_of_another_process_is_heard_among_its_own(migrated_sqlite_url: str) -> None:
     database, other = open_database(migrated_sqlite_url), open_database(migrated_sqlite_url)
     with database.watch("job_1") as watch:
         assert await watch.wait(60.0)
@@ -173,8 +170,8 @@ async def test_a_signal_of_another_process_is_heard_among_its_own(
 async def test_an_urgent_watch_hears_of_a_write_although_it_seldom_looks(
     migrated_sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listeners, "QUIET_SECONDS", 3600.0)
-    monkeypatch.setattr(listeners, "ALERT_SECONDS", 0.0)
+    monkeypatch.setattr(listening, "QUIET_SECONDS", 3600.0)
+    monkeypatch.setattr(listening, "ALERT_SECONDS", 0.0)
     database, other = open_database(migrated_sqlite_url), open_database(migrated_sqlite_url)
     with database.watch("job_1", urgent=True) as watch:
         assert await watch.wait(60.0)

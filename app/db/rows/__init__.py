@@ -14,6 +14,7 @@ from app.db.rows.jobs import (
 from app.db.rows.networks import NetworkRow
 from app.db.rows.predictions import LaneOwnerRow, PredictionRow
 from app.db.rows.resources import BlobRow, DatasetRow, FileRow, ModelRow
+from app.db.rows.signals import SignalRow
 
 __all__ = [
     "DEFAULT_PROJECT",
@@ -35,4 +36,5 @@ __all__ = [
     "PredictionRow",
     "ProjectRow",
     "ReportRow",
+    "SignalRow",
 ]

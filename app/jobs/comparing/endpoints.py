@@ -2,15 +2,15 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
-from app.access.authentication import GUARDED, KnownCaller
+from app.access.authentication import KnownCaller, guarded_router
 from app.contracts.reports.compare import MOST_JOBS
 from app.http.answers import json_answer, json_content, problems
 from app.http.services import TheServices
 from app.jobs.comparing import service
 
-router = APIRouter(prefix="/v1/compare", tags=["jobs"], dependencies=GUARDED)
+router = guarded_router("/v1/compare", "jobs")
 
 Jobs = Annotated[
     str,

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import Path, Query, Request, Response
 
-from app.access.authentication import GUARDED, KnownCaller
+from app.access.authentication import KnownCaller, guarded_router
 from app.contracts.wire.predictions import RowsFormat
 from app.http.answers import json_body, json_content, problems
 from app.http.errors import NotSupported
@@ -12,7 +12,7 @@ from app.http.services import TheServices
 from app.models.predictions import service
 from app.models.predictions.compare import compare as compare_with_teachers
 
-router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=GUARDED)
+router = guarded_router("/v1/models", "models")
 
 _FORMATS: Final[dict[str, RowsFormat]] = {
     "application/json": "json",

@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db import listeners
+from app.db import sqlite
 from app.db.engine import Database, open_database
+from app.db.listeners import sqlite as listeners
+from app.db.rows import SignalRow
 from app.db.signals import WORK, Watch, announce
 
 
@@ -60,7 +62,7 @@ async def test_without_urgent_watches_signals_are_still_found(databases: tuple[D
 async def test_where_the_system_tells_of_no_writes_urgent_signals_are_polled(
     databases: tuple[Database, Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.db.folder_events._libc.inotify_init1", lambda flags: -1)
+    monkeypatch.setattr("app.db.listeners.folder_events._libc.inotify_init1", lambda flags: -1)
     ours, theirs = databases
     with ours.watch("predictions", urgent=True) as urgent:
         await quiet(urgent)
@@ -68,26 +70,41 @@ async def test_where_the_system_tells_of_no_writes_urgent_signals_are_polled(
         assert await urgent.wait(5.0)
 
 
-async def test_signals_are_counted_once_for_each_transaction(databases: tuple[Database, Database]) -> None:
-    """The number is kept in the database, where other processes read it."""
+async def test_signals_are_kept_for_a_while(
+    databases: tuple[Database, Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has not read some that are gone wakes all its watches."""
+    monkeypatch.setattr(sqlite, "_SIGNALS_KEPT", 4)
+    monkeypatch.setattr(listeners, "POLL_SECONDS", 0.5)
     ours, theirs = databases
+    with ours.watch("job_1") as other:
+        await asyncio.sleep(0.6)
+        other.take()
+        await commit(theirs, "job_2", urgent=False)
+        assert not await other.wait(1.0)
+        for _ in range(12):
+            await commit(theirs, "job_2", urgent=False)
+        assert await other.wait(5.0)
+    async with ours.read() as session:
+        assert await session.scalar(select(func.count()).select_from(SignalRow)) in range(4, 9)
 
-    async def count() -> int:
-        async with ours.read() as session:
-            return int((await session.execute(text("PRAGMA user_version"))).scalar_one())
 
-    before = await count()
+async def test_urgent_signals_are_not_written(databases: tuple[Database, Database]) -> None:
+    ours, theirs = databases
     await commit(theirs, WORK, "job_1", urgent=False)
     await commit(theirs, "predictions", urgent=True)
-    assert await count() == before + 1
+    async with ours.read() as session:
+        assert (await session.scalars(select(SignalRow.names))).all() == ["job_1 work"]
 
 
-async def test_commits_that_count_no_signals_are_told_of_late(databases: tuple[Database, Database]) -> None:
-    """A worker of an earlier version does not count them."""
+async def test_a_signal_of_a_process_of_the_previous_version_wakes_all(databases: tuple[Database, Database]) -> None:
+    """It counts its signals in `user_version` and names none."""
     ours, theirs = databases
     with ours.watch(WORK) as ordinary:
         await quiet(ordinary)
         async with theirs.write() as session:
             await change(session)
         assert not await ordinary.wait(0.3)
-        assert await ordinary.wait(listeners.UNCOUNTED_SECONDS + 5.0)
+        async with theirs.write() as session:
+            await session.execute(text("PRAGMA user_version=1"))
+        assert await ordinary.wait(5.0)

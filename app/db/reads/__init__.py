@@ -1,0 +1,7 @@
+"""Reads that many requests make: one statement, compiled once, without a session."""
+
+from app.db.reads.postgresql import PostgresqlReads
+from app.db.reads.query import Query
+from app.db.reads.sqlite import SqliteReads
+
+__all__ = ["PostgresqlReads", "Query", "SqliteReads"]
