@@ -7,6 +7,7 @@ from typing import assert_never
 from app.contracts.specs.jobs import DistillJob, ExportJob, InspectJob, MultitaskJob, PreflightJob, TrainJob
 from app.contracts.wire.orders import CompletedOutcome, Order
 from workers.engine.common.memory import is_out_of_memory
+from workers.engine.common.memory_format import networks_in
 from workers.engine.common.stop import Stop
 from workers.engine.jobs.exports.ready_model import export_model
 from workers.engine.jobs.inspection.inspect import inspect
@@ -14,7 +15,6 @@ from workers.engine.jobs.job import Job
 from workers.engine.jobs.preflight.preflight import Preflight
 from workers.engine.jobs.runs.out_of_memory import out_of_memory_error
 from workers.engine.jobs.train import train
-from workers.engine.models.memory_format import networks_in
 from workers.engine.training.interface import Emit
 
 

@@ -11,9 +11,9 @@ from pydantic import TypeAdapter
 from app.contracts.specs.architectures import Architecture
 from app.contracts.specs.jobs import TrainJob
 from tests.engine.harness import TEACHER, EngineHarness, report_of
+from workers.engine.common.memory_format import in_channels_last, networks_in
 from workers.engine.common.stop import NeverStop
 from workers.engine.models import Network, build
-from workers.engine.models.memory_format import in_channels_last, networks_in
 from workers.engine.run import execute
 from workers.engine.training.vectorised.stacked import MappedNetworks
 

@@ -16,6 +16,7 @@ from app.contracts.specs.sharing import (
     TrunksSharing,
     scheme_of,
 )
+from workers.engine.common.memory_format import memory_format_of_new_networks
 from workers.engine.models.families.convnet import ConvnetNetwork
 from workers.engine.models.families.family import FamilyNetwork
 from workers.engine.models.families.library.network import LibraryNetwork, is_constant
@@ -23,7 +24,6 @@ from workers.engine.models.families.library.trunks import on_meta
 from workers.engine.models.families.mlp import MlpNetwork
 from workers.engine.models.families.resnet import ResnetNetwork
 from workers.engine.models.families.transformer import TransformerNetwork
-from workers.engine.models.memory_format import memory_format_of_new_networks
 from workers.engine.models.network import Network
 from workers.engine.models.sharing.cross_stitch import CrossStitchNetwork
 from workers.engine.models.sharing.experts import CgcNetwork, MmoeNetwork

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from app.contracts.specs.architectures import Architecture
-from workers.engine.models.memory_format import in_channels_last
+from workers.engine.common.memory_format import in_channels_last
 
 
 @dataclass(frozen=True)

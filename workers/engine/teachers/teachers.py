@@ -324,7 +324,7 @@ class Teachers:
             "top_k": None if self.store.top_k is None else TopKPacking(0, self.store.top_k, self.store.draws).facts,
             "environment": environment_fingerprint(self.device, self.order.threads),
             "block": BLOCK,
-            **({"memory_format": "channels_last"} if _is_channels_last(teacher) else {}),
+            **({"memory_format": "channels_last"} if teacher.network and teacher.network.channels_last else {}),
             **({"rows": "float64"} if teacher.row_dtype == torch.float64 else {}),
             **_tokens(model, teacher),
         }
@@ -495,7 +495,3 @@ class _ForwardPasses:
                 raise
             raise UserError(error.code, f"teacher `{self.teacher.name}`: {error.message}") from None
         return {name: values.cpu() for name, values in block.items()}
-
-
-def _is_channels_last(teacher: Teacher) -> bool:
-    return teacher.network is not None and teacher.network.channels_last

@@ -95,6 +95,7 @@ class Learner:
         self.group = group
         self.network = network.to(device)
         self.frozen = FrozenLayers(self.network, training.frozen)
+        self.frozen.evaluate()
         factors = layer_factors(self.network, training.layer_decay) if training.layer_decay is not None else None
         self._recomputation = Recomputation(self.network) if training.gradient_checkpointing else None
         wanted = training.quantization
@@ -149,8 +150,9 @@ class Learner:
     # One step.
 
     def begin_step(self, counts: Counts, step: int) -> None:
-        self.network.train()
-        self.frozen.evaluate()
+        if not self.network.training:
+            self.network.train()
+            self.frozen.evaluate()
         self.optimizer.zero_grad(set_to_none=True)
         self.balancer.begin_step(step)
         self._counts, self._parts = counts, {}
