@@ -24,7 +24,7 @@ DATASETS: dict[str, dict[str, Any]] = {
 
 _MLP = {"family": "mlp", "hidden": [16]}
 _CONVNET = {"family": "convnet", "channels": [4, 8], "normalization": "batch"}
-_TRAINING = {"epochs": 4, "batch_size": 64, "learning_rate": 0.01, "seed": 3}
+_TRAINING = {"epochs": 4, "batch_size": 64, "learning_rate": 0.01, "seed": 3, "memory_format": "contiguous"}
 _RELATION = {"matrix": [[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.2, 0.1, 0.7]], "apply": "rows"}
 _TASKS: list[dict[str, Any]] = [{"name": "digit"}, {"name": "even"}, {"name": "ink"}]
 
