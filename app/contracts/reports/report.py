@@ -28,7 +28,7 @@ Metrics = Annotated[
 
 
 class Latency(Answer):
-    """Time of one forward pass in evaluation mode."""
+    """Time of one forward pass in evaluation mode. A teacher is timed by the first job on it in this worker."""
 
     median_ms: float = Field(description="Median in milliseconds.")
     p95_ms: float = Field(description="95th percentile in milliseconds.")
@@ -46,9 +46,10 @@ ThreadsName = Literal["1", "all"]
 class RuntimeCost(Answer):
     """What a party costs in one runtime on the CPU of the worker.
 
-    All parties and runtimes are timed in turn, pass by pass, so that other work on the machine slows them alike. In
-    torch it is the network alone, in ONNX Runtime the file: from rows as they were uploaded to answers (of an uploaded
-    graph from rows after their transform, as its file takes them).
+    The files and runtimes of a party are timed in turn, pass by pass, so that other work on the machine slows them
+    alike. A teacher is timed by the first job on it in this worker, and later ones report its times. In torch it is the
+    network alone, in ONNX Runtime the file: from rows as they were uploaded to answers (of an uploaded graph from rows
+    after their transform, as its file takes them).
     """
 
     latency: dict[ThreadsName, dict[str, Latency]] = Field(
