@@ -44,6 +44,8 @@ class StepOutputs:
 
 def micro_batches(rows: Rows, size: int) -> list[Rows]:
     """Parts of `size` rows. A last part of one row is merged into the one before it, as BatchNorm needs two rows."""
+    if len(rows) <= size:
+        return [rows]
     full, rest = divmod(len(rows), size)
     if size > 1 and full and rest == 1:
         return rows.split([size] * (full - 1) + [size + 1])
