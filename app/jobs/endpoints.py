@@ -27,6 +27,15 @@ Identity = Annotated[str, Path(description="The job's id.")]
 DryRun = Annotated[
     bool, Query(description="Only validate: the answer is the resolved spec, and nothing is written or queued.")
 ]
+Priority = Annotated[
+    int,
+    Query(
+        ge=-100,
+        le=100,
+        description="Of the waiting jobs of one key the highest goes first, and of those the oldest. Between keys the "
+        "queue is shared fairly, whatever the priorities. A retry keeps that of its job.",
+    ),
+]
 State = Annotated[JobState | None, Query(description="Only jobs in this state.")]
 Kind = Annotated[
     JobKind | None, Query(description="Only jobs of this kind; without it all but inspections of uploads.")
@@ -73,10 +82,11 @@ async def create_job(
     caller: KnownCaller,
     services: TheServices,
     dry_run: DryRun = False,
+    priority: Priority = 0,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Submit a job that trains a model, or a preflight of one, which estimates its cost and trains nothing."""
-    return await service.submit(services, caller, request, idempotency_key, dry=dry_run)
+    return await service.submit(services, caller, request, idempotency_key, priority=priority, dry=dry_run)
 
 
 @router.get("", responses={200: json_content("JobPage", "Jobs, newest first."), **problems(400)})

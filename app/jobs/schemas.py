@@ -40,6 +40,9 @@ class Job(Answer):
     name: str | None = Field(description="Name given by the client, not necessarily unique; null without one.")
     state: JobState = Field(description="Current state; `succeeded`, `failed` and `cancelled` are final.")
     spec: AnySpec = Field(description="As submitted with its defaults; fully resolved once a worker has begun.")
+    priority: int = Field(
+        description="Of the waiting jobs of one key the highest goes first; between keys the queue is shared fairly."
+    )
     progress: Progress = Field(description="How far the job is.")
     attempt: int = Field(description="Number of times that a worker has taken the job.")
     crashes: int = Field(description="Crashes and lost workers since the newest checkpoint; the third fails the job.")
@@ -130,7 +133,7 @@ def job_view(row: JobRow) -> Job:
         name: getattr(row, name)
         for name in ("id", "kind", "name", "state", "progress", "attempt", "crashes", "device", "outputs", "error")
     }
-    document |= {"retry_of": row.retry_of, "checkpoint_from": row.checkpoint_from}
+    document |= {"priority": -row.queue_rank, "retry_of": row.retry_of, "checkpoint_from": row.checkpoint_from}
     document |= {
         "checkpoint": _kept(row),
         "spec": row.resolved_spec or row.spec,

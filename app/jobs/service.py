@@ -35,7 +35,9 @@ _ALREADY: Final[dict[Action, tuple[JobState, ...]]] = {
 """States in which the action was done before: repeating it returns the job unchanged."""
 
 
-async def submit(services: Services, caller: Caller, request: Request, key: str | None, *, dry: bool) -> Response:
+async def submit(
+    services: Services, caller: Caller, request: Request, key: str | None, *, priority: int, dry: bool
+) -> Response:
     """`POST`: the job's row, its inputs, its first event and its idempotency key in one transaction."""
     spec = parse_as(JOB_SPEC, await read_json(request, services.pace))
     if dry:
@@ -47,9 +49,10 @@ async def submit(services: Services, caller: Caller, request: Request, key: str 
     async def make(session: AsyncSession) -> Job:
         if refusal is not None:
             raise refusal
-        return await _insert(services, caller, spec, session)
+        return await _insert(services, caller, spec, priority, session)
 
-    return await create_once(services, caller, key, fingerprint_of("POST /v1/jobs", canonical_json(spec)), make)
+    operation = f"POST /v1/jobs?priority={priority}" if priority else "POST /v1/jobs"
+    return await create_once(services, caller, key, fingerprint_of(operation, canonical_json(spec)), make)
 
 
 async def create_once(
@@ -93,8 +96,16 @@ async def refused(services: Services, caller: Caller, spec: SubmittableJob) -> I
     return None
 
 
-async def _insert(services: Services, caller: Caller, spec: SubmittableJob, session: AsyncSession) -> Job:
-    job = NewJob(spec=spec, project_id=caller.project_id, key_id=caller.key_id, threads=services.settings.threads)
+async def _insert(
+    services: Services, caller: Caller, spec: SubmittableJob, priority: int, session: AsyncSession
+) -> Job:
+    job = NewJob(
+        spec=spec,
+        project_id=caller.project_id,
+        key_id=caller.key_id,
+        threads=services.settings.threads,
+        priority=priority,
+    )
     try:
         return job_view(await services.ledger.submit(session, job))
     except UnusableInput as error:

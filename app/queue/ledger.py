@@ -79,8 +79,8 @@ class Ledger:
     # ---- for workers ----------------------------------------------------------------------------------------
 
     async def claim(self, owner: str, lane: Lane, device: str, extras: Collection[Extra] = ()) -> Claim | None:
-        """Claim the oldest queued job of the lane whose inputs are all ready, and that needs none but these extras;
-        None if there is none.
+        """Claim the next queued job of the lane whose inputs are all ready, and that needs none but these extras;
+        None if there is none. Which is next, `queue.claiming` says.
 
         Increments its attempt, and gives it a new token and a lease. `owner` is unique for each process.
         """

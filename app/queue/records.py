@@ -28,6 +28,7 @@ class NewJob:
     resolved_spec: Mapping[str, Any] | None = None  # already frozen if it continues from another job's checkpoint
     retry_of: str | None = None
     checkpoint_from: str | None = None
+    priority: int = 0  # the higher goes first, of the jobs of one key
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class JobRow(Base):
 
     __tablename__ = "jobs"
     __table_args__ = (
-        Index("ix_jobs_queue", "lane", "id", sqlite_where=_QUEUED, postgresql_where=_QUEUED),
+        Index("ix_jobs_queue", "lane", "key_id", "queue_rank", "id", sqlite_where=_QUEUED, postgresql_where=_QUEUED),
         Index("ix_jobs_leases", "lease_owner", sqlite_where=_LEASED, postgresql_where=_LEASED),
         Index(None, "project_id", "id"),
     )
@@ -39,6 +39,8 @@ class JobRow(Base):
     key_id: Mapped[str | None] = mapped_column(String(64), default=None)  # who submitted it
     kind: Mapped[str] = mapped_column(String(16))  # contracts.specs.jobs.JobKind
     lane: Mapped[str] = mapped_column(String(16))  # train | inspect
+    # Minus the priority: the index has the order (rank, id) in one direction.
+    queue_rank: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     name: Mapped[str | None] = mapped_column(Text, default=None)
     labels: Mapped[dict[str, str]] = mapped_column(JsonText, default=dict)  # as given; filters use job_labels
 
@@ -76,6 +78,16 @@ class JobRow(Base):
     created_at: Mapped[datetime] = mapped_column(UtcTime, default=utcnow)
     started_at: Mapped[datetime | None] = mapped_column(UtcTime, default=None)
     finished_at: Mapped[datetime | None] = mapped_column(UtcTime, default=None)
+
+
+class LaneTurnRow(Base):
+    """When a key was last served in a lane, as a number that grows with every claim. Written by `queue.keys.turns`."""
+
+    __tablename__ = "lane_turns"
+
+    lane: Mapped[str] = mapped_column(String(16), primary_key=True)
+    key_id: Mapped[str] = mapped_column(String(64), primary_key=True)  # empty: jobs without a key
+    turn: Mapped[int] = mapped_column(BigInteger)
 
 
 class JobInputRow(Base):
