@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from app.access import repository
+from app.access import limits, repository
 from app.db.clock import utcnow
 from app.db.engine import Database
 from app.db.rows import KeyRow
@@ -24,12 +24,14 @@ async def authenticated(
     services: TheServices,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_scheme)],
 ) -> Caller:
-    """The caller; raises Unauthorized."""
+    """The caller; raises Unauthorized, and TooMany beyond the limits of the key or of wrong keys."""
     if credentials is None:
         raise Unauthorized("key_needed", "expected the header `Authorization: Bearer <key>`")
     row = await _row(services.database, credentials.credentials)
     if row is None:
+        await limits.count_wrong_key(services, request.client.host if request.client else "")
         raise Unauthorized("unknown_key", "the key is unknown or revoked: ask an admin of the service for another")
+    limits.count_request(services, row.id)
     return Caller(row.id, row.project_id)
 
 

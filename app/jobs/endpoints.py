@@ -190,9 +190,7 @@ async def list_job_events(
     seq = int(last_event_id or 0)
     if row.state in TERMINAL and seq >= row.last_seq:
         return Response(status_code=_ENDED)  # tells an EventSource to stop coming back
-    body = streams.server_sent(services, caller, job_id, seq)
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(body, media_type="text/event-stream", headers=headers)
+    return streams.EventStream(services, caller, job_id, seq)
 
 
 def _seq(after: str | None) -> int:

@@ -6,6 +6,7 @@ from typing import Final, Literal
 from fastapi import Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access import limits
 from app.contracts.base import canonical_json
 from app.contracts.resources.splits import SplitName
 from app.contracts.specs.jobs import JOB_SPEC, SubmittableJob
@@ -71,6 +72,7 @@ async def create_once(
         first = None if key is None else await _first_answer(session, caller, key, fingerprint)
         if first is not None:
             return replay(first)
+        await limits.admit_job(services, caller, session)
         view = await make(session)
         if key is not None:
             answer = idempotency.Answer(202, view.model_dump_json(by_alias=True), _location(view))
@@ -123,7 +125,8 @@ async def get(services: Services, caller: Caller, job_id: str, wait: float = 0.0
         async with services.database.read() as session:
             return _existing(await repository.find(session, caller.project_id, job_id))
 
-    return await until(services, job_id, wait, load, lambda row: row.state in TERMINAL)
+    with limits.counted_wait(services, caller, wait):
+        return await until(services, job_id, wait, load, lambda row: row.state in TERMINAL)
 
 
 def _existing(row: JobRow | None) -> JobRow:

@@ -32,6 +32,7 @@ class JobRow(Base):
         Index("ix_jobs_queue", "lane", "key_id", "queue_rank", "id", sqlite_where=_QUEUED, postgresql_where=_QUEUED),
         Index("ix_jobs_leases", "lease_owner", sqlite_where=_LEASED, postgresql_where=_LEASED),
         Index(None, "project_id", "id"),
+        Index(None, "key_id", "state", "output_bytes"),
     )
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -74,6 +75,7 @@ class JobRow(Base):
         ForeignKey("models.id", ondelete="SET NULL"), default=None, index=True
     )
     outputs: Mapped[list[dict[str, Any]]] = mapped_column(JsonText, default=list)  # [{role, model}]
+    output_bytes: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")  # of its artifacts
 
     created_at: Mapped[datetime] = mapped_column(UtcTime, default=utcnow)
     started_at: Mapped[datetime | None] = mapped_column(UtcTime, default=None)
