@@ -115,6 +115,15 @@ async def get_job(job_id: Identity, caller: KnownCaller, services: TheServices, 
     return json_answer(job_view(await service.get(services, caller, job_id, wait)))
 
 
+@router.delete("/{job_id}", status_code=204, responses=problems(400, 404, 409))
+async def delete_job(job_id: Identity, caller: KnownCaller, services: TheServices) -> Response:
+    """Delete an ended job with its events, metrics, files and report. Refused while its student is a model, or while a
+    job that has not ended needs it.
+    """
+    await service.delete(services, caller, job_id)
+    return Response(status_code=204)
+
+
 @router.post(
     "/{job_id}/cancel", responses={200: json_content("Job", "The job after the request."), **problems(400, 404, 409)}
 )

@@ -62,10 +62,12 @@ class Job(Answer):
         "after success, and once it has been deleted."
     )
     retry_of: str | None = Field(
-        description="Id of the failed or cancelled job that this one retries; null where it is no retry."
+        description="Id of the failed or cancelled job that this one retries, which may be deleted by now; "
+        "null where it is no retry."
     )
     checkpoint_from: str | None = Field(
-        description="Id of the job whose checkpoint this one started from; null where it started anew."
+        description="Id of the job whose checkpoint this one started from, which may be deleted by now; null where it "
+        "started anew."
     )
     created_at: AwareDatetime = Field(description="When the job was accepted (RFC 3339, UTC).")
     started_at: AwareDatetime | None = Field(

@@ -24,7 +24,7 @@ from app.jobs import cuts, predictions, repository, submission
 from app.jobs.repository import JobFilter
 from app.jobs.schemas import Job, job_view
 from app.queue import idempotency
-from app.queue.records import NewJob, UnusableInput
+from app.queue.records import NewJob, NotDeletable, UnusableInput
 from app.storage.errors import StorageFull
 
 Action = Literal["cancel", "pause", "resume"]
@@ -123,13 +123,14 @@ async def get(services: Services, caller: Caller, job_id: str, wait: float = 0.0
 
     async def load() -> JobRow:
         async with services.database.read() as session:
-            return _existing(await repository.find(session, caller.project_id, job_id))
+            return existing(await repository.find(session, caller.project_id, job_id))
 
     with limits.counted_wait(services, caller, wait):
         return await until(services, job_id, wait, load, lambda row: row.state in TERMINAL)
 
 
-def _existing(row: JobRow | None) -> JobRow:
+def existing(row: JobRow | None) -> JobRow:
+    """The same row; raises NotFound without one."""
     if row is None:
         raise NotFound("unknown_job", "no job has this id (they begin with `job_`): `GET /v1/jobs` lists them")
     return row
@@ -148,7 +149,7 @@ async def act(services: Services, caller: Caller, job_id: str, action: Action) -
     """Cancel, pause or resume; repeating it has no effect. Raises NotFound, Conflict."""
     change = getattr(services.ledger, action)
     async with services.database.write() as session:
-        row = _existing(await repository.find(session, caller.project_id, job_id))
+        row = existing(await repository.find(session, caller.project_id, job_id))
         if row.kind == "inspect" and action != "cancel":
             raise Conflict("inspection", "an inspection cannot be paused: cancel it, or wait for its end")
         try:
@@ -157,6 +158,16 @@ async def act(services: Services, caller: Caller, job_id: str, action: Action) -
             if error.state not in _ALREADY[action]:
                 raise Conflict("illegal_transition", f"{error}: `GET /v1/jobs/{job_id}` shows its state") from None
         return job_view(row)
+
+
+async def delete(services: Services, caller: Caller, job_id: str) -> None:
+    """Delete an ended job. Raises NotFound, and Conflict where it has not ended or others need it."""
+    async with services.database.write() as session:
+        existing(await repository.find(session, caller.project_id, job_id))
+        try:
+            await services.ledger.delete(session, job_id)
+        except NotDeletable as error:
+            raise Conflict(error.code, str(error)) from None
 
 
 async def report(services: Services, caller: Caller, job_id: str) -> Response:

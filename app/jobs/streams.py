@@ -18,6 +18,7 @@ from app.contracts.states import TERMINAL
 from app.contracts.wire.events import JobEvent
 from app.db.errors import DatabaseUnavailable
 from app.db.rows import EventRow, JobRow, MetricRow
+from app.http.errors import NotFound
 from app.http.services import Caller, Services
 from app.http.waiting import changed
 from app.jobs import repository, service
@@ -51,6 +52,8 @@ async def server_sent(services: Services, caller: Caller, job_id: str, seq: int)
                 yield b": the database is unavailable\n\n"
                 await changed(services, watch, error.retry_after)
                 continue
+            except NotFound:  # it has ended and was deleted since the stream began
+                return
             for event in new:
                 seq = event.seq
                 yield _frame(event_view(event))

@@ -124,6 +124,14 @@ class NotRetryable(Exception):
         self.code = code
 
 
+class NotDeletable(Exception):
+    """A job cannot be deleted; `code` is stable."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class UnusableInput(Exception):
     """A new job names an input that does not exist or can never become ready.
 

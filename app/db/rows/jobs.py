@@ -33,6 +33,7 @@ class JobRow(Base):
         Index("ix_jobs_leases", "lease_owner", sqlite_where=_LEASED, postgresql_where=_LEASED),
         Index(None, "project_id", "id"),
         Index(None, "key_id", "state", "output_bytes"),
+        Index(None, "finished_at"),
     )
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -62,7 +63,8 @@ class JobRow(Base):
     checkpoint_sha256: Mapped[str | None] = mapped_column(String(64), default=None)
     checkpoint_step: Mapped[int | None] = mapped_column(BigInteger, default=None)  # the highest step ever kept
 
-    # Ids of older jobs, which are never deleted: the retried one, and the one whose checkpoints this starts from.
+    # Ids of older jobs: the retried one, and the one whose checkpoints this starts from. Either may be deleted once
+    # this one has ended.
     retry_of: Mapped[str | None] = mapped_column(String(64), default=None)
     checkpoint_from: Mapped[str | None] = mapped_column(String(64), default=None, index=True)
 
@@ -182,7 +184,10 @@ class OutboxRow(Base):
     """A notification to deliver, written in the transaction of its cause."""
 
     __tablename__ = "outbox"
-    __table_args__ = (Index("ix_outbox_pending", "id", sqlite_where=_PENDING, postgresql_where=_PENDING),)
+    __table_args__ = (
+        Index("ix_outbox_pending", "id", sqlite_where=_PENDING, postgresql_where=_PENDING),
+        Index(None, "created_at"),
+    )
 
     id: Mapped[int] = mapped_column(Serial, primary_key=True, autoincrement=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), default=DEFAULT_PROJECT)

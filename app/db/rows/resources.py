@@ -63,6 +63,8 @@ class DatasetRow(Base):
     manifest: Mapped[dict[str, Any]] = mapped_column(JsonText)  # DatasetManifest
     facts: Mapped[dict[str, Any] | None] = mapped_column(JsonText, default=None)  # DatasetFacts
     rejection: Mapped[dict[str, Any] | None] = mapped_column(JsonText, default=None)
+    # Looks at its test split by jobs that were deleted since; a deletion must not undo what the jobs have seen.
+    deleted_looks: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     created_at: Mapped[datetime] = mapped_column(UtcTime, default=utcnow)
     state_since: Mapped[datetime] = mapped_column(UtcTime, default=utcnow)
 

@@ -50,6 +50,8 @@ REQUESTS: Final[Mapping[str, str]] = {
     "http_error": "follow the title of the problem",
     "illegal_transition": "wait for a state that allows it; the detail names the present one",
     "in_flight": "wait for the first request with this Idempotency-Key, then send it again",
+    "has_student": "delete the job's students as models first",
+    "keeps_network": "leave the inspection as it is: jobs train the network that it measured",
     "in_use": "cancel the jobs that need it first, or wait for their end",
     "inspection": "wait for the model or dataset instead of its inspection",
     "internal_error": "search the log for the request's id",
