@@ -143,6 +143,19 @@ class Settings(BaseSettings):
         default=24.0, ge=24.0, description="How long responses to Idempotency-Keys and rejected files are kept."
     )
 
+    events_kept_days: float = Field(
+        default=365.0, ge=1.0, le=36_500.0, description="How long the events of a job are kept after its end."
+    )
+    metrics_kept_days: float = Field(
+        default=365.0,
+        ge=1.0,
+        le=36_500.0,
+        description="How long the metrics of a job are kept after its end; its report and student stay.",
+    )
+    outbox_kept_days: float = Field(
+        default=90.0, ge=1.0, le=36_500.0, description="How long notifications of jobs, models and datasets are kept."
+    )
+
     @field_validator("data_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
