@@ -118,8 +118,48 @@ class Settings(BaseSettings):
     uploads_per_key: int = Field(
         default=16, ge=1, le=4096, description="Uploads that one key may have open at a time, of one API process."
     )
+    requests_per_second: float = Field(
+        default=200.0,
+        gt=0.0,
+        le=1e6,
+        description="Requests a second that one key may send to an API process over time; then 429 after a burst.",
+    )
+    request_burst: int = Field(default=1000, ge=1, le=1_000_000, description="Requests that one key may send at once.")
+    wrong_keys_per_minute: int = Field(
+        default=20,
+        ge=1,
+        le=1_000_000,
+        description="Wrong keys of one address a minute; answers to more are held back, then 429. Right keys pass.",
+    )
+    waits_per_key: int = Field(
+        default=2048,
+        ge=1,
+        le=1_000_000,
+        description="Streams and long polls that one key may have open at a time, of one API process.",
+    )
+    queued_jobs_per_key: int = Field(
+        default=20_000, ge=1, description="Queued and paused jobs that one key may have, with inspections and exports."
+    )
+    bytes_per_key: int = Field(
+        default=1024 * GIB,
+        ge=1,
+        description="Bytes that one key may store: files of its models and datasets, outputs of its jobs.",
+    )
     kept_hours: float = Field(
         default=24.0, ge=24.0, description="How long responses to Idempotency-Keys and rejected files are kept."
+    )
+
+    events_kept_days: float = Field(
+        default=365.0, ge=1.0, le=36_500.0, description="How long the events of a job are kept after its end."
+    )
+    metrics_kept_days: float = Field(
+        default=365.0,
+        ge=1.0,
+        le=36_500.0,
+        description="How long the metrics of a job are kept after its end; its report and student stay.",
+    )
+    outbox_kept_days: float = Field(
+        default=90.0, ge=1.0, le=36_500.0, description="How long notifications of jobs, models and datasets are kept."
     )
 
     @field_validator("data_dir")

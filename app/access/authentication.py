@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.security import HTTPBearer
 from fastapi.security.base import SecurityBase
 
-from app.access import repository
+from app.access import limits, repository
 from app.access.known_keys import KnownKeys
 from app.access.secrets import digest
 from app.db.clock import utcnow
@@ -30,19 +30,24 @@ class _Authentication(SecurityBase):
     scheme_name = _scheme.scheme_name
 
     async def __call__(self, request: Request) -> Caller:
-        """Raises Unauthorized, then BadRequest for a query parameter that the path does not have."""
+        """Raises Unauthorized, TooMany beyond the limits of the key or of wrong keys, and then BadRequest for a query
+        parameter that the path does not have.
+        """
         credentials = await _scheme(request)
         if credentials is None:
             raise Unauthorized("key_needed", "expected the header `Authorization: Bearer <key>`")
         known: KnownKeys = request.app.state.keys
         text = credentials.credentials
         key = await known.live(digest(text)) if len(text) <= _LONGEST_KEY else None
+        services = await services_of(request)
         if key is None:
+            await limits.count_wrong_key(services, request.client.host if request.client else "")
             raise Unauthorized("unknown_key", "the key is unknown or revoked: ask an admin of the service for another")
         if key.last_used_at is None or utcnow() - key.last_used_at > _TOUCH_AFTER:
-            async with (await services_of(request)).database.write() as session:
+            async with services.database.write() as session:
                 await repository.touch(session, key.id, utcnow())
             known.forget()
+        limits.count_request(services, key.id)
         check_query(request)
         return Caller(key.id, key.project_id)
 

@@ -9,7 +9,7 @@
       NotSupported 415     another content type is expected
       RangeRefused 416     the requested bytes are outside the file
       Invalid 422          well-formed, but invalid: has `errors` with pointers
-      TooMany 429          this key has too much open at once
+      TooMany 429          this key asks too often, or has too much
       TooSlow 408          the body stalls
       Unavailable 503      try again later
       NoRoom 507           the disk has no space for this
@@ -155,7 +155,7 @@ def _summary(problems: Sequence[Problem]) -> str:
 
 
 class TooMany(ApiError):
-    """The key has too much open at once."""
+    """The key asks too often, or has too much."""
 
     status = 429
     title = "Too many requests"

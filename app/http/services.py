@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from app.db.engine import Database, open_database
 from app.http.bodies import Pace
+from app.http.limits import Buckets
 from app.queue.blobs import Blobs
 from app.queue.ledger import Ledger
 from app.queue.predictions.exchange import Exchange
@@ -31,10 +32,16 @@ class Services:
     staging: Staging
     space: Space
     predictions: Exchange
+    requests: Buckets
+    """Requests by the id of their key."""
+    wrong_keys: Buckets
+    """Wrong keys by the address that sends them."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set at shutdown: streams and long-polls end then."""
     open_uploads: Counter[str] = field(default_factory=Counter)
     """How many uploads are being received, by the id of their key."""
+    open_waits: Counter[str] = field(default_factory=Counter)
+    """How many long polls and streams are open, by the id of their key."""
 
     @property
     def pace(self) -> Pace:
@@ -64,6 +71,8 @@ def open_services(settings: Settings) -> Services:
         staging=Staging(settings.staging_dir),
         space=Space(settings.staging_dir, settings.spare_disk_bytes),
         predictions=Exchange(database, settings.prediction_seconds),
+        requests=Buckets(settings.requests_per_second, settings.request_burst),
+        wrong_keys=Buckets(settings.wrong_keys_per_minute / 60.0, settings.wrong_keys_per_minute),
     )
 
 

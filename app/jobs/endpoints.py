@@ -28,6 +28,15 @@ Identity = Annotated[str, Path(description="The job's id.")]
 DryRun = Annotated[
     bool, Query(description="Only validate: the answer is the resolved spec, and nothing is written or queued.")
 ]
+Priority = Annotated[
+    int,
+    Query(
+        ge=-100,
+        le=100,
+        description="Of the waiting jobs of one key the highest goes first, and of those the oldest. Between keys the "
+        "queue is shared fairly, whatever the priorities. A retry keeps that of its job.",
+    ),
+]
 State = Annotated[JobState | None, Query(description="Only jobs in this state.")]
 Kind = Annotated[
     JobKind | None, Query(description="Only jobs of this kind; without it all but inspections of uploads.")
@@ -87,10 +96,11 @@ async def create_job(
     caller: KnownCaller,
     services: TheServices,
     dry_run: DryRun = False,
+    priority: Priority = 0,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Submit a job that trains a model, or a preflight of one, which estimates its cost and trains nothing."""
-    return await service.submit(services, caller, request, idempotency_key, dry=dry_run)
+    return await service.submit(services, caller, request, idempotency_key, priority=priority, dry=dry_run)
 
 
 @router.get("", responses={200: json_content("JobPage", "Jobs, newest first."), **problems(400)})
@@ -118,6 +128,15 @@ def _label(text: str) -> tuple[str, str | None]:
 async def get_job(job_id: Identity, caller: KnownCaller, services: TheServices, wait: Wait = 0.0) -> Response:
     """Get a job; with `wait`, as soon as it has ended."""
     return json_text_answer(job_json(await service.get(services, caller, job_id, wait)))
+
+
+@router.delete("/{job_id}", status_code=204, responses=problems(400, 404, 409))
+async def delete_job(job_id: Identity, caller: KnownCaller, services: TheServices) -> Response:
+    """Delete an ended job with its events, metrics, files and report. Refused while its student is a model, or while a
+    job that has not ended needs it.
+    """
+    await service.delete(services, caller, job_id)
+    return Response(status_code=204)
 
 
 @router.post(
@@ -195,9 +214,7 @@ async def list_job_events(
     seq = int(last_event_id or 0)
     if row.state in TERMINAL and seq >= row.last_seq:
         return Response(status_code=_ENDED)  # tells an EventSource to stop coming back
-    body = streams.server_sent(services, caller, job_id, seq)
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(body, media_type="text/event-stream", headers=headers)
+    return streams.EventStream(services, caller, job_id, seq)
 
 
 def _seq(after: str | None) -> int:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+from app.access import limits
 from app.contracts.specs.families.library import LibraryArchitecture
 from app.http.services import Caller, Services
 from app.http.waiting import until
@@ -19,6 +20,7 @@ async def measured(services: Services, caller: Caller, wanted: Sequence[LibraryA
     if len(known) == len(networks.by_digest(wanted)):
         return known
     async with services.database.write() as session:
+        await limits.admit_job(services, caller, session)
         await networks.request(session, wanted, caller.project_id, caller.key_id)
 
     async def load() -> Trunks:

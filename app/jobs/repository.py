@@ -70,6 +70,7 @@ class StoredJob(NamedTuple):
     finished_at: datetime | None
     labels: str
     last_seq: int
+    queue_rank: int
 
     @property
     def newest_spec(self) -> str:
@@ -219,10 +220,14 @@ async def manifests_of(session: AsyncSession, ids: Collection[str]) -> dict[str,
 
 
 async def looks(session: AsyncSession, project_id: str, datasets: Collection[str]) -> int:
-    """Number of jobs of the project that have evaluated on the test split of these datasets, or of copies of them."""
+    """Number of jobs of the project that have evaluated on the test split of these datasets, or of copies of them.
+
+    Deleted jobs count too; one that had several of the datasets counts for each.
+    """
     files = select(FileRow.sha256).where(FileRow.dataset_id.in_(datasets), FileRow.project_id == project_id)
     same = select(FileRow.dataset_id).where(FileRow.sha256.in_(files), FileRow.project_id == project_id)
     query = select(func.count(JobRow.id.distinct())).join(JobInputRow, JobInputRow.job_id == JobRow.id)
     query = query.where(JobRow.project_id == project_id, JobRow.state == JobState.SUCCEEDED)
     query = query.where(JobRow.kind.not_in(WITHOUT_STUDENT), JobInputRow.dataset_id.in_(same))
-    return await session.scalar(query) or 0
+    deleted = select(func.sum(DatasetRow.deleted_looks)).where(DatasetRow.id.in_(same))
+    return (await session.scalar(query) or 0) + (await session.scalar(deleted) or 0)

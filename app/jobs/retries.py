@@ -41,7 +41,7 @@ async def retry(services: Services, caller: Caller, job_id: str, request: Reques
             raise Conflict(error.code, str(error)) from None
         except UnusableInput as error:
             raise refusal or Conflict("unusable_input", str(error)) from None
-        assert row is not None, "jobs are never deleted"
+        row = service.existing(row)
         if refusal is not None:
             raise refusal
         return row

@@ -44,6 +44,9 @@ class Job(Answer):
     name: str | None = Field(description="Name given by the client, not necessarily unique; null without one.")
     state: JobState = Field(description="Current state; `succeeded`, `failed` and `cancelled` are final.")
     spec: AnySpec = Field(description="As submitted with its defaults; fully resolved once a worker has begun.")
+    priority: int = Field(
+        description="Of the waiting jobs of one key the highest goes first; between keys the queue is shared fairly."
+    )
     progress: Progress = Field(description="How far the job is.")
     attempt: int = Field(description="Number of times that a worker has taken the job.")
     crashes: int = Field(description="Crashes and lost workers since the newest checkpoint; the third fails the job.")
@@ -63,10 +66,12 @@ class Job(Answer):
         "after success, and once it has been deleted."
     )
     retry_of: str | None = Field(
-        description="Id of the failed or cancelled job that this one retries; null where it is no retry."
+        description="Id of the failed or cancelled job that this one retries, which may be deleted by now; "
+        "null where it is no retry."
     )
     checkpoint_from: str | None = Field(
-        description="Id of the job whose checkpoint this one started from; null where it started anew."
+        description="Id of the job whose checkpoint this one started from, which may be deleted by now; null where it "
+        "started anew."
     )
     created_at: AwareDatetime = Field(description="When the job was accepted (RFC 3339, UTC).")
     started_at: AwareDatetime | None = Field(
@@ -139,7 +144,7 @@ def job_json(job: StoredJob) -> str:
     name, device = json_string(job.name), json_string(job.device)
     return (
         f'{{"id":"{job.id}","object":"job","kind":"{job.kind}","name":{name},"state":"{job.state.value}",'
-        f'"spec":{_shown(ANY_SPEC, job.newest_spec)},"progress":{_shown(_PROGRESS, job.progress)},'
+        f'"spec":{_shown(ANY_SPEC, job.newest_spec)},"priority":{-job.queue_rank},"progress":{_shown(_PROGRESS, job.progress)},'
         f'"attempt":{job.attempt},"crashes":{job.crashes},"device":{device},"student":{json_string(job.student_id)},'
         f'"outputs":{_shown(_OUTPUTS, job.outputs)},'
         f'"error":{"null" if job.error is None else _shown(_ERROR, job.error)},"checkpoint":{_kept(job)},'

@@ -7,6 +7,7 @@ from typing import Final, Literal, TypeVar
 from fastapi import Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access import limits
 from app.contracts.base import canonical_json
 from app.contracts.resources.splits import SplitName
 from app.contracts.specs.jobs import JOB_SPEC, SubmittableJob
@@ -24,7 +25,7 @@ from app.jobs import cuts, predictions, repository, submission
 from app.jobs.repository import JobFilter, StoredJob
 from app.jobs.schemas import job_json
 from app.queue import idempotency
-from app.queue.records import NewJob, UnusableInput
+from app.queue.records import NewJob, NotDeletable, UnusableInput
 from app.storage.errors import StorageFull
 
 T = TypeVar("T")
@@ -37,7 +38,9 @@ _ALREADY: Final[dict[Action, tuple[JobState, ...]]] = {
 """States in which the action was done before: repeating it returns the job unchanged."""
 
 
-async def submit(services: Services, caller: Caller, request: Request, key: str | None, *, dry: bool) -> Response:
+async def submit(
+    services: Services, caller: Caller, request: Request, key: str | None, *, priority: int, dry: bool
+) -> Response:
     """`POST`: the job's row, its inputs, its first event and its idempotency key in one transaction."""
     spec = parse_as(JOB_SPEC, await read_json(request, services.pace))
     if dry:
@@ -49,9 +52,10 @@ async def submit(services: Services, caller: Caller, request: Request, key: str 
     async def make(session: AsyncSession) -> JobRow:
         if refusal is not None:
             raise refusal
-        return await _insert(services, caller, spec, session)
+        return await _insert(services, caller, spec, priority, session)
 
-    fingerprint = "" if key is None else fingerprint_of("POST /v1/jobs", canonical_json(spec))
+    operation = f"POST /v1/jobs?priority={priority}" if priority else "POST /v1/jobs"
+    fingerprint = "" if key is None else fingerprint_of(operation, canonical_json(spec))
     return await create_once(services, caller, key, fingerprint, make)
 
 
@@ -71,6 +75,7 @@ async def create_once(
         first = None if key is None else await _first_answer(session, caller, key, fingerprint)
         if first is not None:
             return replay(first)
+        await limits.admit_job(services, caller, session)
         row = await make(session)
         content, location = job_json(repository.stored(row)), f"/v1/jobs/{row.id}"
         if key is not None:
@@ -97,8 +102,16 @@ async def refused(services: Services, caller: Caller, spec: SubmittableJob) -> I
     return None
 
 
-async def _insert(services: Services, caller: Caller, spec: SubmittableJob, session: AsyncSession) -> JobRow:
-    job = NewJob(spec=spec, project_id=caller.project_id, key_id=caller.key_id, threads=services.settings.threads)
+async def _insert(
+    services: Services, caller: Caller, spec: SubmittableJob, priority: int, session: AsyncSession
+) -> JobRow:
+    job = NewJob(
+        spec=spec,
+        project_id=caller.project_id,
+        key_id=caller.key_id,
+        threads=services.settings.threads,
+        priority=priority,
+    )
     try:
         return await services.ledger.submit(session, job)
     except UnusableInput as error:
@@ -109,12 +122,14 @@ async def get(services: Services, caller: Caller, job_id: str, wait: float = 0.0
     """The job. Waits up to `wait` seconds for its end. Raises NotFound."""
 
     async def load() -> StoredJob:
-        return _existing(await repository.find(services.database, caller.project_id, job_id))
+        return existing(await repository.find(services.database, caller.project_id, job_id))
 
-    return await until(services, job_id, wait, load, lambda job: job.state in TERMINAL)
+    with limits.counted_wait(services, caller, wait):
+        return await until(services, job_id, wait, load, lambda job: job.state in TERMINAL)
 
 
-def _existing(row: T | None) -> T:
+def existing(row: T | None) -> T:
+    """The same row; raises NotFound without one."""
     if row is None:
         raise NotFound("unknown_job", "no job has this id (they begin with `job_`): `GET /v1/jobs` lists them")
     return row
@@ -132,7 +147,7 @@ async def act(services: Services, caller: Caller, job_id: str, action: Action) -
     """Cancel, pause or resume; repeating it has no effect. The job as JSON. Raises NotFound, Conflict."""
     change = getattr(services.ledger, action)
     async with services.database.write() as session:
-        row = _existing(await repository.row_of(session, caller.project_id, job_id))
+        row = existing(await repository.row_of(session, caller.project_id, job_id))
         if row.kind == "inspect" and action != "cancel":
             raise Conflict("inspection", "an inspection cannot be paused: cancel it, or wait for its end")
         try:
@@ -141,6 +156,16 @@ async def act(services: Services, caller: Caller, job_id: str, action: Action) -
             if error.state not in _ALREADY[action]:
                 raise Conflict("illegal_transition", f"{error}: `GET /v1/jobs/{job_id}` shows its state") from None
         return job_json(repository.stored(row))
+
+
+async def delete(services: Services, caller: Caller, job_id: str) -> None:
+    """Delete an ended job. Raises NotFound, and Conflict where it has not ended or others need it."""
+    async with services.database.write() as session:
+        existing(await repository.row_of(session, caller.project_id, job_id))
+        try:
+            await services.ledger.delete(session, job_id)
+        except NotDeletable as error:
+            raise Conflict(error.code, str(error)) from None
 
 
 async def report(services: Services, caller: Caller, job_id: str) -> Response:

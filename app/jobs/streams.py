@@ -3,11 +3,16 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from app.access.limits import counted_wait
 from app.contracts.base import canonical_json
 from app.contracts.states import TERMINAL
 from app.contracts.wire.events import JobEvent
 from app.db.errors import DatabaseUnavailable
 from app.db.rows import EventRow
+from app.http.errors import NotFound
 from app.http.services import Caller, Services
 from app.http.waiting import changed
 from app.jobs import repository, service
@@ -41,6 +46,8 @@ async def server_sent(services: Services, caller: Caller, job_id: str, seq: int)
                 yield b": the database is unavailable\n\n"
                 await changed(services, watch, error.retry_after)
                 continue
+            except NotFound:  # it has ended and was deleted since the stream began
+                return
             for event in new:
                 seq = event.seq
                 yield _frame(event_view(event))
@@ -50,6 +57,21 @@ async def server_sent(services: Services, caller: Caller, job_id: str, seq: int)
                 return
             if not await changed(services, watch, KEEP_ALIVE_SECONDS):
                 yield b": keep-alive\n\n"
+
+
+class EventStream(StreamingResponse):
+    """The stream of a job's events, counted while it is open. TooMany is raised before the response has started."""
+
+    def __init__(self, services: Services, caller: Caller, job_id: str, seq: int) -> None:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        body = server_sent(services, caller, job_id, seq)
+        super().__init__(body, media_type="text/event-stream", headers=headers)
+        self._services, self._caller = services, caller
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response."""
+        with counted_wait(self._services, self._caller):
+            await super().__call__(scope, receive, send)
 
 
 async def _read(services: Services, caller: Caller, job_id: str, seq: int) -> tuple[StoredJob, Sequence[EventRow]]:

@@ -5,6 +5,7 @@ from typing import Final, Literal
 
 from pydantic import TypeAdapter
 
+from app.access import limits
 from app.contracts.resources.facts import FileRole, Layer
 from app.contracts.resources.manifests import ModelManifest
 from app.contracts.specs.jobs import ExportJob
@@ -94,6 +95,7 @@ async def export_and_wait(services: Services, caller: Caller, identity: str, fmt
     spec = ExportJob(model=identity, format=fmt)
     new = NewJob(spec=spec, project_id=caller.project_id, key_id=caller.key_id, threads=services.settings.threads)
     async with services.database.write() as session:
+        await limits.admit_job(services, caller, session)
         if await repository.find(session, ModelRow, caller.project_id, identity, lock=True) is None:
             return
         job_id = (await services.ledger.export(session, new)).id
@@ -102,7 +104,8 @@ async def export_and_wait(services: Services, caller: Caller, identity: str, fmt
         async with services.database.read() as session:
             return await session.get_one(JobRow, job_id)
 
-    job = await until(services, job_id, wait, load, lambda row: row.state in TERMINAL)
+    with limits.counted_wait(services, caller, wait):
+        job = await until(services, job_id, wait, load, lambda row: row.state in TERMINAL)
     if job.state is not JobState.SUCCEEDED:
         why = f": {job.error['message']}" if job.error else ""
         raise Conflict("not_exported", f"its export {job_id} is {job.state.value}{why}: `GET /v1/jobs/{job_id}` has it")

@@ -1,11 +1,14 @@
-"""Claiming a job from the queue, and beginning it."""
+"""Claiming a job from the queue, and beginning it.
+
+Keys share a lane (`keys.turns`); of the jobs of one key the highest priority goes first, and of those the oldest.
+"""
 
 import uuid
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, cast
 
-from sqlalchemy import Select, or_, select, text, update
+from sqlalchemy import Select, bindparam, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -14,6 +17,7 @@ from app.db.base import json_text
 from app.db.clock import BootId, LeaseClock, utcnow
 from app.db.engine import Database
 from app.db.rows import DatasetRow, JobInputRow, JobRow, ModelRow
+from app.queue.keys import turns
 from app.queue.records import Claim, Lane
 from app.queue.transitions import lock, write_state
 
@@ -21,24 +25,34 @@ from app.queue.transitions import lock, write_state
 async def claim(
     database: Database, owner: str, lane: Lane, device: str, lease_seconds: float, extras: tuple[str, ...]
 ) -> Claim | None:
-    """Claim the oldest claimable job of a lane for a worker that has these extras."""
+    """Claim the next claimable job of a lane for a worker that has these extras."""
     if database.dialect == "sqlite" and not await _anything(database, lane, extras):
         return None  # polling an empty queue must not take the write lock
     async with database.write() as session:
-        job = await session.scalar(_claimable(lane, extras).with_for_update(skip_locked=True, of=JobRow))
-        if job is None:
-            return None
-        return await _take(session, job, owner, device, lease_seconds)
+        for key in await turns.keys_by_turn(session, lane):
+            job = await session.scalar(_next_of(lane, extras, has_key=key != turns.NO_KEY), {"key": key})
+            if job is not None:
+                await turns.take_turn(session, lane, job.key_id)
+                return await _take(session, job, owner, device, lease_seconds)
+    return None
 
 
 async def _anything(database: Database, lane: Lane, extras: tuple[str, ...]) -> bool:
     async with database.read() as session:
-        return await session.scalar(_claimable(lane, extras).with_only_columns(JobRow.id)) is not None
+        return await session.scalar(_claimable(lane, extras).with_only_columns(JobRow.id).limit(1)) is not None
+
+
+@cache
+def _next_of(lane: Lane, extras: tuple[str, ...], *, has_key: bool) -> Select[JobRow]:
+    """The next job of the key `:key`, locked; those that another claim has locked are passed over."""
+    of_key = JobRow.key_id == bindparam("key") if has_key else JobRow.key_id.is_(None)
+    first = _claimable(lane, extras).where(of_key).order_by(JobRow.queue_rank, JobRow.id).limit(1)
+    return first.with_for_update(skip_locked=True, of=JobRow)
 
 
 @cache
 def _claimable(lane: Lane, extras: tuple[str, ...]) -> Select[JobRow]:
-    """The oldest queued job whose inputs are ready. The state is spelt as in the partial index.
+    """The queued jobs whose inputs are ready. The state is spelt as in the partial index.
 
     Built once a lane: putting the statement together takes longer than running it.
     """
@@ -57,7 +71,7 @@ def _claimable(lane: Lane, extras: tuple[str, ...]) -> Select[JobRow]:
     )
     queued = text("jobs.state = 'queued'")
     fits = or_(JobRow.extra.is_(None), JobRow.extra.in_(extras))
-    return select(JobRow).where(queued, JobRow.lane == lane, fits, ~waits).order_by(JobRow.id).limit(1)
+    return select(JobRow).where(queued, JobRow.lane == lane, fits, ~waits)
 
 
 async def _take(session: AsyncSession, job: JobRow, owner: str, device: str, lease_seconds: float) -> Claim:

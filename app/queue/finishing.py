@@ -41,7 +41,7 @@ async def succeed(database: Database, claim: Claim, publication: Publication) ->
         if not await _may_succeed(session, job):
             return job is not None and job.state is JobState.SUCCEEDED
         assert job is not None
-        await _insert_outputs(session, job, publication.files, publication.report)
+        output_bytes = await _insert_outputs(session, job, publication.files, publication.report)
         student_id = await _register(session, job, publication.student_manifest, publication.student, publication.files)
         outputs = [{"role": "student", "model": student_id}]
         for peer in publication.peers:
@@ -58,14 +58,15 @@ async def succeed(database: Database, claim: Claim, publication: Publication) ->
             student_id=student_id,
             outputs=outputs,
             progress=progress,
+            output_bytes=output_bytes,
         )
         return True
 
 
 async def _insert_outputs(
     session: AsyncSession, job: JobRow, files: Sequence[PublishedFile], report: Mapping[str, Any]
-) -> None:
-    """Insert the rows of the job's files and report."""
+) -> int:
+    """Insert the rows of the job's files and report; the bytes of the files."""
     await mark_stored(session, [file.sha256 for file in files])
     artifacts = [
         {"job_id": job.id, "role": file.role, "name": file.name, "bytes": file.bytes, "sha256": file.sha256}
@@ -73,6 +74,7 @@ async def _insert_outputs(
     ]
     await insert_all(session, ArtifactRow, artifacts)
     await session.execute(insert(ReportRow).values(job_id=job.id, report=dict(report)))
+    return sum(file.bytes for file in files)
 
 
 async def finish_report(
@@ -84,8 +86,9 @@ async def finish_report(
         if not await _may_succeed(session, job):
             return job is not None and job.state is JobState.SUCCEEDED
         assert job is not None
-        await _insert_outputs(session, job, files, report)
-        await change(session, job, Trigger.SUCCEED, progress={**job.progress, "percent": 100.0, "eta_seconds": 0.0})
+        output_bytes = await _insert_outputs(session, job, files, report)
+        progress = {**job.progress, "percent": 100.0, "eta_seconds": 0.0}
+        await change(session, job, Trigger.SUCCEED, progress=progress, output_bytes=output_bytes)
         return True
 
 
@@ -132,7 +135,7 @@ async def _add_files(session: AsyncSession, files: Iterable[dict[str, Any]]) -> 
     await insert_all(session, FileRow, [{**file, "position": position} for position, file in enumerate(files)])
 
 
-def _file(file: PublishedFile, role: FileRole, **owner: str) -> dict[str, Any]:
+def _file(file: PublishedFile, role: FileRole, **owner: str | None) -> dict[str, Any]:
     return {"name": file.name, "role": role, "bytes": file.bytes, "sha256": file.sha256, **owner}
 
 
@@ -204,7 +207,7 @@ async def _add_exports(session: AsyncSession, job: JobRow, model_id: str, files:
     await mark_stored(session, [file.sha256 for file in new])
     rows = [
         {
-            **_file(file, _MODEL_FILES[file.role], model_id=model_id, project_id=job.project_id),
+            **_file(file, _MODEL_FILES[file.role], model_id=model_id, project_id=job.project_id, key_id=job.key_id),
             "position": len(have) + i,
         }
         for i, file in enumerate(new)
@@ -216,10 +219,10 @@ async def _add_exports(session: AsyncSession, job: JobRow, model_id: str, files:
 async def _replace_files(session: AsyncSession, model_id: str, files: Sequence[PublishedFile]) -> None:
     """Replace the uploaded file of a model by those made of it; the upload's blob is collected later."""
     await mark_stored(session, [file.sha256 for file in files])
-    deleted = delete(FileRow).where(FileRow.model_id == model_id).returning(FileRow.project_id)
-    project_id = (await session.scalars(deleted)).first() or DEFAULT_PROJECT
-    roles = [(file, _role_of_model(file)) for file in files]
-    await _add_files(session, [_file(file, role, model_id=model_id, project_id=project_id) for file, role in roles])
+    deleted = delete(FileRow).where(FileRow.model_id == model_id).returning(FileRow.project_id, FileRow.key_id)
+    project_id, key_id = (await session.execute(deleted)).first() or (DEFAULT_PROJECT, None)
+    owner = {"model_id": model_id, "project_id": project_id, "key_id": key_id}
+    await _add_files(session, [_file(file, _role_of_model(file), **owner) for file in files])
 
 
 def _role_of_model(file: PublishedFile) -> FileRole:
@@ -232,11 +235,10 @@ def _role_of_model(file: PublishedFile) -> FileRole:
 async def _add_tokenizers(session: AsyncSession, dataset_id: str, files: Sequence[PublishedFile]) -> None:
     """Add the tokenizers that were trained on a dataset, behind its file."""
     await mark_stored(session, [file.sha256 for file in files])
-    query = (
-        select(FileRow.project_id, func.count()).where(FileRow.dataset_id == dataset_id).group_by(FileRow.project_id)
-    )
-    project_id, count = (await session.execute(query)).one()
-    rows = [_file(file, "tokenizer", dataset_id=dataset_id, project_id=project_id) for file in files]
+    owner = (FileRow.project_id, FileRow.key_id)
+    query = select(*owner, func.count()).where(FileRow.dataset_id == dataset_id).group_by(*owner)
+    project_id, key_id, count = (await session.execute(query)).one()
+    rows = [_file(file, "tokenizer", dataset_id=dataset_id, project_id=project_id, key_id=key_id) for file in files]
     await insert_all(session, FileRow, [{**row, "position": count + i} for i, row in enumerate(rows)])
 
 

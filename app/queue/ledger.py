@@ -19,7 +19,8 @@ from app.contracts.wire.events import CheckpointEvent, MetricsEvent, PhaseEvent,
 from app.contracts.wire.orders import InspectionOutcome
 from app.db.engine import Database
 from app.db.rows import JobRow
-from app.queue import claiming, exports, finishing, leases, recording, retrying, submission
+from app.queue import claiming, exports, finishing, leases, recording, submission
+from app.queue.ended import deletion, retrying
 from app.queue.inputs import networks, stored
 from app.queue.records import Claim, JobInputs, Lane, NewJob, Publication, PublishedFile
 
@@ -76,11 +77,15 @@ class Ledger:
         """
         return await retrying.retry(session, job_id, from_checkpoint=from_checkpoint, key_id=key_id, threads=threads)
 
+    async def delete(self, session: AsyncSession, job_id: str) -> bool:
+        """Delete an ended job with everything that is its own. False if there is no such job. Raises NotDeletable."""
+        return await deletion.delete_job(session, job_id)
+
     # ---- for workers ----------------------------------------------------------------------------------------
 
     async def claim(self, owner: str, lane: Lane, device: str, extras: Collection[Extra] = ()) -> Claim | None:
-        """Claim the oldest queued job of the lane whose inputs are all ready, and that needs none but these extras;
-        None if there is none.
+        """Claim the next queued job of the lane whose inputs are all ready, and that needs none but these extras;
+        None if there is none. Which is next, `queue.claiming` says.
 
         Increments its attempt, and gives it a new token and a lease. `owner` is unique for each process.
         """

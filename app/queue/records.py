@@ -28,6 +28,7 @@ class NewJob:
     resolved_spec: Mapping[str, Any] | None = None  # already frozen if it continues from another job's checkpoint
     retry_of: str | None = None
     checkpoint_from: str | None = None
+    priority: int = 0  # the higher goes first, of the jobs of one key
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,14 @@ class Publication:
 
 class NotRetryable(Exception):
     """A job cannot be retried, or not in this way; `code` is stable."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class NotDeletable(Exception):
+    """A job cannot be deleted; `code` is stable."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

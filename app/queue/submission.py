@@ -53,6 +53,7 @@ def _row(job: NewJob) -> JobRow:
         name=None if isinstance(spec, InspectJob) else spec.name,
         labels={} if isinstance(spec, InspectJob) else dict(spec.labels),
         spec=spec.model_dump(mode="json"),
+        queue_rank=-job.priority,
         threads=job.threads,
         resolved_spec=None if job.resolved_spec is None else dict(job.resolved_spec),
         retry_of=job.retry_of,

@@ -6,17 +6,18 @@ from typing import Any
 
 from fastapi import Request, Response
 
+from app.access import limits
 from app.contracts.base import canonical_json
 from app.http import strict_json
 from app.http.answers import json_answer
-from app.http.bodies import read_json
+from app.http.bodies import content_length, read_json
 from app.http.errors import Invalid
 from app.http.idempotency import fingerprint_of, held, replay
 from app.http.services import Caller, Services
 from app.queue.idempotency import Answer as FirstAnswer
 from app.resources import service
 from app.resources.kinds import M, R, ResourceKind, V
-from app.resources.uploads import Received, ReceivedFile, counted, receive
+from app.resources.uploads import OVERHEAD_BYTES, Received, ReceivedFile, receive
 
 
 async def upload(
@@ -26,7 +27,10 @@ async def upload(
 
     Once this returns, the files are durable, the row is committed and the inspection is queued.
     """
-    with counted(services, caller):
+    with limits.counted_upload(services, caller):
+        async with services.database.read() as session:
+            least = max(0, (content_length(request) or 0) - OVERHEAD_BYTES)
+            await limits.require_bytes(services, caller, session, least)
         return await _upload(kind, services, caller, request, key)
 
 

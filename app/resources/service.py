@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access import limits
 from app.contracts.resources.predictions import PREDICTIONS
 from app.contracts.states import ModelState
 from app.db.base import json_text
@@ -28,6 +29,7 @@ async def create(
 ) -> R:
     """Insert the row of an upload whose blobs are published, and queue its inspection."""
     manifest = received.manifest
+    await limits.admit_job(services, caller, session, sum(each.staged.bytes for each in received.files))
     await mark_stored(session, [each.staged.sha256 for each in received.files])
     row = kind.new_row(manifest)
     row.id = new_id(kind.prefix)
@@ -35,6 +37,7 @@ async def create(
     row.files = [
         FileRow(
             project_id=caller.project_id,
+            key_id=caller.key_id,
             position=position,
             name=each.name,
             role=kind.role(manifest),
@@ -84,7 +87,8 @@ async def get(kind: ResourceKind[R, M, V], services: Services, caller: Caller, i
         async with services.database.read() as session:
             return _existing(kind, await repository.find(session, kind.row, caller.project_id, identity))
 
-    return await until(services, identity, wait, load, lambda row: row.state != "verifying")
+    with limits.counted_wait(services, caller, wait):
+        return await until(services, identity, wait, load, lambda row: row.state != "verifying")
 
 
 async def listed(
@@ -111,6 +115,7 @@ async def update(
     Named fields replace the old ones; null restores the default. Raises NotFound, Conflict, BadRequest, Invalid.
     """
     async with services.database.write() as session:
+        await limits.admit_job(services, caller, session)
         row = _existing(kind, await repository.find(session, kind.row, caller.project_id, identity, lock=True))
         files = _rejected_files(kind, services, row)
         document = {name: value for name, value in {**row.manifest, **changes}.items() if value is not None}

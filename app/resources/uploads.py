@@ -9,15 +9,15 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextman
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from fastapi import Request
 
 from app.contracts.resources.splits import MOST_FILES
 from app.http.bodies import Pace, chunks, content_length
-from app.http.errors import Invalid, TooLarge, TooMany
+from app.http.errors import Invalid, TooLarge
 from app.http.multipart import UploadParser, boundary_of
-from app.http.services import Caller, Services
+from app.http.services import Services
 from app.http.strict_json import MOST_BYTES
 from app.resources.formats import HEAD_BYTES, refuse_head
 from app.storage.space import Reservation
@@ -34,9 +34,8 @@ class Manifest(Protocol):
 
 
 M = TypeVar("M", bound=Manifest)
-_OVERHEAD = MOST_BYTES + MOST_FILES * 65_536
-"""Bytes of an upload besides its files: manifest, boundaries, headers of parts."""
-_RETRY_SECONDS = 5.0
+OVERHEAD_BYTES: Final = MOST_BYTES + MOST_FILES * 65_536
+"""Most bytes of an upload besides its files: manifest, boundaries, headers of parts."""
 
 
 @dataclass(frozen=True)
@@ -53,25 +52,6 @@ class Received(Generic[M]):
 
     manifest: M
     files: tuple[ReceivedFile, ...]
-
-
-@contextmanager
-def counted(services: Services, caller: Caller) -> Iterator[None]:
-    """Count an upload of the caller's key during the block. Raises TooMany where as many as may are open."""
-    key, most = caller.key_id, services.settings.uploads_per_key
-    if services.open_uploads[key] >= most:
-        raise TooMany(
-            "too_many_uploads",
-            f"expected at most {most} open uploads of one key, found another: send it when one of them has ended",
-            _RETRY_SECONDS,
-        )
-    services.open_uploads[key] += 1
-    try:
-        yield
-    finally:
-        services.open_uploads[key] -= 1
-        if not services.open_uploads[key]:
-            del services.open_uploads[key]
 
 
 @asynccontextmanager
@@ -91,7 +71,7 @@ async def receive(
     parser = UploadParser(boundary_of(request.headers.get("content-type")), most_files)
     most = services.settings.max_upload_bytes
     announced = content_length(request) or 0
-    if announced > most + _OVERHEAD:
+    if announced > most + OVERHEAD_BYTES:
         raise TooLarge(
             "upload_too_large", f"expected files of at most {most} bytes, found Content-Length {announced}: send less"
         )

@@ -1,25 +1,29 @@
 """The retention policy of store, database and staging disk, shared by the service and `stillhouse gc`.
 
 Blobs that no row refers to go after `blobs.GRACE`. Rejected files, answers to Idempotency-Keys and uploads that were
-never finished go after `kept_hours`. Whatever a model, dataset or job refers to stays.
+never finished go after `kept_hours`. Events and metrics of ended jobs, and notifications, go after the days of their
+settings. Whatever a model, dataset or job refers to stays.
 """
 
 import asyncio
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.clock import utcnow
+from app.db.rows import EventRow, MetricRow
 from app.http.services import Services
 from app.queue import idempotency
-from app.retention import blobs, rejected_files, staged_uploads
+from app.retention import blobs, history, rejected_files, staged_uploads
 
 
 @dataclass(frozen=True)
 class StaleItem:
-    """Something that is deleted: its kind (`blob`, `upload`, or a kind of a worker), name and size."""
+    """Something that is deleted: its kind (`blob`, `upload`, `events` or `metrics` of a job, `notifications`, or a kind
+    of a worker), name and size. Rows have the size 0: theirs is not known.
+    """
 
     kind: str
     name: str
@@ -36,6 +40,7 @@ async def find_stale(services: Services) -> list[StaleItem]:
     try:
         async with services.database.write() as session:
             await _delete_expired_rows(services, session)
+            stale += await _old_rows(services, session)
             stale += [StaleItem("blob", sha256, size) for sha256, size in await blobs.collectable(session)]
             raise _Rollback
     except _Rollback:
@@ -44,12 +49,15 @@ async def find_stale(services: Services) -> list[StaleItem]:
 
 
 async def collect(services: Services) -> None:
-    """Delete expired rows, unreferenced blobs and unfinished uploads.
+    """Delete expired rows, old rows of ended jobs, unreferenced blobs and unfinished uploads.
 
     Safe while any number of processes publish, claim and collect.
     """
     async with services.database.write() as session:
         await _delete_expired_rows(services, session)
+    for table, before in _histories(services).values():
+        await history.delete_history(services.database, table, before)
+    await history.delete_notifications(services.database, _days_ago(services.settings.outbox_kept_days))
     await blobs.collect_all(services.database, services.store)
     for path, _ in await _unfinished_uploads(services):
         await asyncio.to_thread(path.unlink, missing_ok=True)
@@ -63,6 +71,30 @@ async def _delete_expired_rows(services: Services, session: AsyncSession) -> Non
     kept = _kept(services)
     await idempotency.purge(session, kept)
     await rejected_files.delete_rejected_files(session, utcnow() - kept)
+
+
+def _days_ago(days: float) -> datetime:
+    return utcnow() - timedelta(days=days)
+
+
+def _histories(services: Services) -> dict[str, tuple[history.History, datetime]]:
+    """What jobs leave in tables for a time: kind -> table, and the end before which a job's rows are deleted."""
+    settings = services.settings
+    return {
+        "events": (EventRow, _days_ago(settings.events_kept_days)),
+        "metrics": (MetricRow, _days_ago(settings.metrics_kept_days)),
+    }
+
+
+async def _old_rows(services: Services, session: AsyncSession) -> list[StaleItem]:
+    items = [
+        StaleItem(kind, job_id, 0)
+        for kind, (table, before) in _histories(services).items()
+        for job_id in await history.jobs_with(session, table, before)
+    ]
+    days = services.settings.outbox_kept_days
+    count = await history.count_notifications(session, _days_ago(days))
+    return [*items, StaleItem("notifications", f"{count} older than {days:g} days", 0)] if count else items
 
 
 async def _unfinished_uploads(services: Services) -> list[tuple[Path, int]]:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, create_engine, inspect, text
+from sqlalchemy import Connection, create_engine, inspect, select, text
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
@@ -13,7 +13,7 @@ from app.contracts.states import JobState
 from app.db.base import Base
 from app.db.errors import DatabaseUnavailable
 from app.db.migrate import check, downgrade, head, upgrade
-from app.db.rows import ArtifactRow, BlobRow, JobRow
+from app.db.rows import ArtifactRow, BlobRow, FileRow, JobInputRow, JobRow, ModelRow
 from app.db.urls import sync_url
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,6 +97,32 @@ def test_files_of_earlier_jobs_stay_when_roles_become_longer(database_url: str) 
     upgrade(database_url)
     assert roles(database_url) == {"student", "predictions"}
     assert check(database_url) == []
+
+
+def test_what_was_stored_before_counts_for_its_key(database_url: str) -> None:
+    upgrade(database_url)
+    engine = create_engine(sync_url(database_url)[1], poolclass=NullPool)
+    with Session(engine) as session:
+        session.add(BlobRow(sha256="0" * 64, key="k", bytes=7, state="stored"))
+        for name in ("uploaded", "trained"):
+            model = ModelRow(id=name, name="m", state="ready", format="safetensors", manifest={}, source="upload")
+            model.files = [FileRow(name="m", role="weights", bytes=7, sha256="0" * 64)]
+            session.add(model)
+        for kind in ("inspect", "train"):
+            session.add(JobRow(id=kind, kind=kind, lane=kind, spec={}, state=JobState.SUCCEEDED, key_id="key_1"))
+        session.flush()
+        session.add(JobInputRow(job_id="inspect", role="subject", model_id="uploaded"))
+        for role in ("student", "report"):
+            session.add(ArtifactRow(job_id="train", role=role, name="file", bytes=7, sha256="0" * 64))
+        session.commit()
+    downgrade(database_url, "0008")
+    upgrade(database_url)
+    with Session(engine) as session:
+        assert dict(session.execute(select(FileRow.model_id, FileRow.key_id)).all()) == {
+            "uploaded": "key_1",
+            "trained": None,
+        }
+        assert dict(session.execute(select(JobRow.id, JobRow.output_bytes)).all()) == {"inspect": 0, "train": 14}
 
 
 def test_the_migrations_are_in_step_with_the_rows() -> None:

@@ -29,9 +29,11 @@ class JobRow(Base):
 
     __tablename__ = "jobs"
     __table_args__ = (
-        Index("ix_jobs_queue", "lane", "id", sqlite_where=_QUEUED, postgresql_where=_QUEUED),
+        Index("ix_jobs_queue", "lane", "key_id", "queue_rank", "id", sqlite_where=_QUEUED, postgresql_where=_QUEUED),
         Index("ix_jobs_leases", "lease_owner", sqlite_where=_LEASED, postgresql_where=_LEASED),
         Index(None, "project_id", "id"),
+        Index(None, "key_id", "state", "output_bytes"),
+        Index(None, "finished_at"),
     )
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -39,6 +41,8 @@ class JobRow(Base):
     key_id: Mapped[str | None] = mapped_column(String(64), default=None)  # who submitted it
     kind: Mapped[str] = mapped_column(String(16))  # contracts.specs.jobs.JobKind
     lane: Mapped[str] = mapped_column(String(16))  # train | inspect
+    # Minus the priority: the index has the order (rank, id) in one direction.
+    queue_rank: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     name: Mapped[str | None] = mapped_column(Text, default=None)
     labels: Mapped[dict[str, str]] = mapped_column(JsonText, default=dict)  # as given; filters use job_labels
 
@@ -59,7 +63,8 @@ class JobRow(Base):
     checkpoint_sha256: Mapped[str | None] = mapped_column(String(64), default=None)
     checkpoint_step: Mapped[int | None] = mapped_column(BigInteger, default=None)  # the highest step ever kept
 
-    # Ids of older jobs, which are never deleted: the retried one, and the one whose checkpoints this starts from.
+    # Ids of older jobs: the retried one, and the one whose checkpoints this starts from. Either may be deleted once
+    # this one has ended.
     retry_of: Mapped[str | None] = mapped_column(String(64), default=None)
     checkpoint_from: Mapped[str | None] = mapped_column(String(64), default=None, index=True)
 
@@ -72,10 +77,21 @@ class JobRow(Base):
         ForeignKey("models.id", ondelete="SET NULL"), default=None, index=True
     )
     outputs: Mapped[list[dict[str, Any]]] = mapped_column(JsonText, default=list)  # [{role, model}]
+    output_bytes: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")  # of its artifacts
 
     created_at: Mapped[datetime] = mapped_column(UtcTime, default=utcnow)
     started_at: Mapped[datetime | None] = mapped_column(UtcTime, default=None)
     finished_at: Mapped[datetime | None] = mapped_column(UtcTime, default=None)
+
+
+class LaneTurnRow(Base):
+    """When a key was last served in a lane, as a number that grows with every claim. Written by `queue.keys.turns`."""
+
+    __tablename__ = "lane_turns"
+
+    lane: Mapped[str] = mapped_column(String(16), primary_key=True)
+    key_id: Mapped[str] = mapped_column(String(64), primary_key=True)  # empty: jobs without a key
+    turn: Mapped[int] = mapped_column(BigInteger)
 
 
 class JobInputRow(Base):
@@ -168,7 +184,10 @@ class OutboxRow(Base):
     """A notification to deliver, written in the transaction of its cause."""
 
     __tablename__ = "outbox"
-    __table_args__ = (Index("ix_outbox_pending", "id", sqlite_where=_PENDING, postgresql_where=_PENDING),)
+    __table_args__ = (
+        Index("ix_outbox_pending", "id", sqlite_where=_PENDING, postgresql_where=_PENDING),
+        Index(None, "created_at"),
+    )
 
     id: Mapped[int] = mapped_column(Serial, primary_key=True, autoincrement=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), default=DEFAULT_PROJECT)

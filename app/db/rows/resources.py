@@ -63,6 +63,8 @@ class DatasetRow(Base):
     manifest: Mapped[dict[str, Any]] = mapped_column(JsonText)  # DatasetManifest
     facts: Mapped[dict[str, Any] | None] = mapped_column(JsonText, default=None)  # DatasetFacts
     rejection: Mapped[dict[str, Any] | None] = mapped_column(JsonText, default=None)
+    # Looks at its test split by jobs that were deleted since; a deletion must not undo what the jobs have seen.
+    deleted_looks: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     created_at: Mapped[datetime] = mapped_column(UtcTime, default=utcnow)
     state_since: Mapped[datetime] = mapped_column(UtcTime, default=utcnow)
 
@@ -75,7 +77,10 @@ class FileRow(Base):
     """A file of a model or of a dataset. Its blob cannot be collected while this row exists (foreign key)."""
 
     __tablename__ = "files"
-    __table_args__ = (CheckConstraint("(model_id IS NULL) <> (dataset_id IS NULL)", name="one_owner"),)
+    __table_args__ = (
+        CheckConstraint("(model_id IS NULL) <> (dataset_id IS NULL)", name="one_owner"),
+        Index(None, "key_id", "bytes"),
+    )
 
     id: Mapped[int] = mapped_column(Serial, primary_key=True, autoincrement=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), default=DEFAULT_PROJECT)
@@ -83,6 +88,8 @@ class FileRow(Base):
     dataset_id: Mapped[str | None] = mapped_column(
         ForeignKey("datasets.id", ondelete="CASCADE"), default=None, index=True
     )
+    # Whose upload or export it is. None for the files of a student: they count as outputs of its job.
+    key_id: Mapped[str | None] = mapped_column(String(64), default=None)
     position: Mapped[int] = mapped_column(Integer, default=0)
     name: Mapped[str] = mapped_column(Text)
     role: Mapped[str] = mapped_column(String(16))  # contracts.resources.facts.FileRole

@@ -26,6 +26,7 @@ PLACES = {
     "RangeRefused": 0,
     "TooSlow": 0,
     "TooMany": 0,
+    "NotDeletable": 0,
     "Unavailable": 0,
     "NoRoom": 0,
 }

@@ -24,7 +24,8 @@ class ControlledService(FaultyService):
         super().__init__(data)
         self.temporary = data.with_name(f"{data.name}-temporary")
         self.temporary.mkdir()
-        self._settings = {"lease_seconds": 6, "checkpoint_seconds": 0.2, "threads": 1} | settings
+        own = {"lease_seconds": 6, "checkpoint_seconds": 0.2, "threads": 1, "requests_per_second": 1e6}
+        self._settings = own | settings
         if database_url:
             self._settings["database_url"] = database_url
             upgrade(database_url)

@@ -157,6 +157,23 @@ async def test_the_content_of_a_key_is_the_meaning_not_the_spelling(harness: Api
     assert (await harness.http.post("/v1/jobs", content=reordered, headers=headers)).json() == first.json()
 
 
+async def test_a_priority_belongs_to_the_submission_and_not_to_the_spec(harness: ApiHarness) -> None:
+    spec = await harness.train_spec()
+    headers = {"Idempotency-Key": "once"}
+    first = await harness.http.post("/v1/jobs", json=spec, headers=headers)
+    urgent = await harness.http.post("/v1/jobs?priority=100", json=spec)
+    assert (first.json()["priority"], urgent.json()["priority"]) == (0, 100)
+    assert urgent.json()["spec"] == first.json()["spec"]
+    assert (await harness.claim("train")).job_id == urgent.json()["id"]
+    again = await harness.http.post("/v1/jobs?priority=0", json=spec, headers=headers)
+    assert again.text == first.text, "the default, said or not, is the same request"
+    other = await harness.http.post("/v1/jobs?priority=1", json=spec, headers=headers)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    for priority in ("-101", "101", "high"):
+        refused = await harness.http.post(f"/v1/jobs?priority={priority}", json=spec)
+        assert (refused.status_code, refused.json()["code"]) == (400, "invalid_parameter")
+
+
 async def test_queued_jobs_pause_resume_and_cancel_at_once(any_harness: ApiHarness) -> None:
     path = f"/v1/jobs/{(await any_harness.submit())['id']}"
     states = []

@@ -207,7 +207,7 @@ async def test_a_length_above_the_bound_is_413_before_the_body_is_read(
 
 
 async def test_a_length_without_room_is_507_before_the_body_is_read(migrated_sqlite_url: str, tmp_path: Path) -> None:
-    async with opened(migrated_sqlite_url, tmp_path, max_upload_bytes=1 << 60) as harness:
+    async with opened(migrated_sqlite_url, tmp_path, max_upload_bytes=1 << 60, bytes_per_key=1 << 61) as harness:
         answer = await send(harness, Unread(), **{"Content-Length": str(1 << 59)})
         assert (answer.status_code, answer.json()["code"]) == (507, "no_room")
 

@@ -109,7 +109,9 @@ class LedgerHarness:
             if await session.get(BlobRow, sha256) is None:
                 session.add(BlobRow(sha256=sha256, key=sha256, bytes=5, state="stored"))
 
-    async def job(self, dataset: str | None = None, teachers: Sequence[str] = ()) -> str:
+    async def job(
+        self, dataset: str | None = None, teachers: Sequence[str] = (), key_id: str | None = None, priority: int = 0
+    ) -> str:
         """A train job, or with teachers (ids of models or jobs) a distill job."""
         dataset = dataset or await self.dataset()
         spec: TrainJob | DistillJob = TrainJob(kind="train", dataset=dataset, model=Mlp(family="mlp"))
@@ -117,11 +119,13 @@ class LedgerHarness:
             refs = tuple(TeacherRef(job=t) if t.startswith("job_") else TeacherRef(model=t) for t in teachers)
             spec = DistillJob(kind="distill", dataset=dataset, teachers=refs, student=StudentMlp(family="mlp"))
         async with self.database.write() as session:
-            return (await self.ledger.submit(session, NewJob(spec=spec, threads=1))).id
+            new = NewJob(spec=spec, threads=1, key_id=key_id, priority=priority)
+            return (await self.ledger.submit(session, new)).id
 
-    async def inspection(self, model: str | None = None, dataset: str | None = None) -> str:
+    async def inspection(self, model: str | None = None, dataset: str | None = None, key_id: str | None = None) -> str:
+        new = NewJob(spec=InspectJob(model=model, dataset=dataset), key_id=key_id)
         async with self.database.write() as session:
-            return (await self.ledger.submit(session, NewJob(spec=InspectJob(model=model, dataset=dataset)))).id
+            return (await self.ledger.submit(session, new)).id
 
     async def claim(self, lane: Lane = "train", owner: str = "owner-1") -> Claim:
         claim = await self.ledger.claim(owner, lane, "cpu")

@@ -24,7 +24,7 @@ def list_jobs(paths: Paths) -> list[str]:
 async def unknown(database: Database, job_ids: Collection[str]) -> set[str]:
     """Those of these jobs that are unknown to the database.
 
-    Rows of jobs are never deleted: this is another database, or an older copy.
+    The job was deleted, or this is another database, or an older copy.
     """
     async with database.read() as session:
         known = await session.scalars(select(JobRow.id).where(JobRow.id.in_(job_ids)))

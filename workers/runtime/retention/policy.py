@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from app.db.engine import Database
-from app.queue import retrying
+from app.queue.ended import retrying
 from app.queue.ledger import Ledger
 from app.settings import Settings
 from workers.runtime.disk.usage import bytes_below

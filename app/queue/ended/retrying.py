@@ -42,6 +42,7 @@ async def retry(
         resolved_spec=None if source is None else old.resolved_spec,
         retry_of=old.id,
         checkpoint_from=source,
+        priority=-old.queue_rank,
     )
     return await submission.submit(session, job)
 

@@ -1,0 +1,1 @@
+"""What can be done with jobs that have ended: retries, and deletion."""

@@ -1,0 +1,174 @@
+"""`DELETE /v1/jobs/{id}`: an ended job goes with all that is its own, unless something else lives by it."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import select, update
+
+from app.db.base import Base
+from app.db.engine import open_database
+from app.db.rows import (
+    ArtifactRow,
+    EventRow,
+    JobInputRow,
+    JobLabelRow,
+    JobRow,
+    MetricRow,
+    NetworkRow,
+    ReportRow,
+)
+from app.queue.ledger import Ledger
+from app.retention import blobs
+from tests.integration.api.harness import ApiHarness, npz, safetensors
+
+CHILDREN = (JobInputRow, JobLabelRow, EventRow, MetricRow, ArtifactRow, ReportRow)
+
+
+async def trained(harness: ApiHarness, spec: dict[str, Any], weights: bytes = b"\1" * 40) -> dict[str, Any]:
+    """A job that has succeeded, and left something in every table."""
+    job = await harness.submit(spec | {"labels": {"team": "vision"}})
+    await harness.work(claim := await harness.begin())
+    await harness.succeed(claim, safetensors(weights), {"test": npz("test/row")})
+    return await harness.get(f"/v1/jobs/{job['id']}")
+
+
+async def delete(harness: ApiHarness, job: str) -> httpx.Response:
+    return await harness.http.delete(f"/v1/jobs/{job}")
+
+
+def refusal(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["code"]
+
+
+async def tables_with(harness: ApiHarness, job: str) -> list[type[Base]]:
+    async with harness.services.database.read() as session:
+        return [
+            table
+            for table in CHILDREN
+            if (await session.scalars(select(table.job_id).where(table.job_id == job))).first() is not None
+        ]
+
+
+async def test_an_ended_job_goes_with_everything_that_is_its_own(harness: ApiHarness) -> None:
+    spec = await harness.train_spec()
+    job, other = await trained(harness, spec), await trained(harness, spec, b"\2" * 40)
+    assert await tables_with(harness, job["id"]) == list(CHILDREN)
+    async with harness.services.database.read() as session:
+        student = await session.get_one(ArtifactRow, (job["id"], "student"))
+    assert refusal(await delete(harness, job["id"])) == (409, "has_student")
+    assert (await harness.http.delete(f"/v1/models/{job['student']}")).status_code == 204
+    assert (await delete(harness, job["id"])).status_code == 204
+    assert await tables_with(harness, job["id"]) == []
+    for path in ("", "/events", "/metrics", "/report", "/student/weights", "/predictions"):
+        assert refusal(await harness.http.get(f"/v1/jobs/{job['id']}{path}")) == (404, "unknown_job")
+    assert refusal(await delete(harness, job["id"])) == (404, "unknown_job")
+    assert [each["id"] for each in (await harness.get("/v1/jobs"))["data"]] == [other["id"]]
+    assert await tables_with(harness, other["id"]) == list(CHILDREN)
+    async with harness.services.database.read() as session:
+        stale = {sha256 for sha256, _ in await blobs.collectable(session, timedelta())}
+    assert stale == {student.sha256}, "its predictions are the other job's too, and stay"
+
+
+async def test_a_job_that_has_not_ended_is_not_deleted(harness: ApiHarness) -> None:
+    spec = await harness.train_spec()
+    queued = (await harness.submit(spec))["id"]
+    assert refusal(await delete(harness, queued)) == (409, "not_finished")
+    claim = await harness.begin()
+    assert refusal(await delete(harness, queued)) == (409, "not_finished")
+    await harness.fail(claim)
+    assert (await delete(harness, queued)).status_code == 204
+
+
+async def test_a_job_that_unfinished_jobs_need_stays_until_they_have_ended(harness: ApiHarness) -> None:
+    spec = await harness.train_spec()
+    old = (await harness.submit(spec))["id"]
+    claim = await harness.begin()
+    async with harness.services.database.write() as session:
+        await session.execute(update(JobRow).where(JobRow.id == old).values(checkpoint="step-1", checkpoint_step=1))
+    await harness.fail(claim)
+    retry = (await harness.http.post(f"/v1/jobs/{old}/retry", json={"from_checkpoint": True})).json()
+    assert refusal(await delete(harness, old)) == (409, "in_use")
+    assert (await harness.http.post(f"/v1/jobs/{retry['id']}/cancel")).status_code == 200
+    assert (await delete(harness, old)).status_code == 204
+    assert (await harness.get(f"/v1/jobs/{retry['id']}"))["retry_of"] == old
+    again = await harness.http.post(f"/v1/jobs/{retry['id']}/retry", json={"from_checkpoint": True})
+    assert refusal(again) == (409, "no_checkpoint")
+
+
+async def test_a_teacher_of_an_unfinished_job_stays(harness: ApiHarness) -> None:
+    spec = await harness.train_spec()
+    teacher = await harness.submit(spec)
+    student = {"kind": "distill", "dataset": spec["dataset"], "teachers": [{"job": teacher["id"]}]}
+    taught = await harness.submit(student | {"student": {"family": "mlp", "hidden": [2]}})
+    await harness.succeed(await harness.begin(), safetensors())
+    model = (await harness.get(f"/v1/jobs/{teacher['id']}"))["student"]
+    assert refusal(await delete(harness, teacher["id"])) == (409, "has_student")
+    assert refusal(await harness.http.delete(f"/v1/models/{model}")) == (409, "in_use")
+    assert (await harness.http.post(f"/v1/jobs/{taught['id']}/cancel")).status_code == 200
+    assert (await harness.http.delete(f"/v1/models/{model}")).status_code == 204
+    assert (await delete(harness, teacher["id"])).status_code == 204
+
+
+async def test_a_repeated_submission_gets_its_first_answer_and_no_second_job(harness: ApiHarness) -> None:
+    spec, once = await harness.train_spec(), {"Idempotency-Key": "once"}
+    first = await harness.http.post("/v1/jobs", json=spec, headers=once)
+    job = first.json()["id"]
+    assert (await harness.http.post(f"/v1/jobs/{job}/cancel")).status_code == 200
+    assert (await delete(harness, job)).status_code == 204
+    again = await harness.http.post("/v1/jobs", json=spec, headers=once)
+    assert (again.status_code, again.text) == (202, first.text)
+    assert (await harness.get("/v1/jobs"))["data"] == []
+
+
+async def test_looks_at_a_test_split_are_not_undone(harness: ApiHarness) -> None:
+    spec = await harness.train_spec()
+    job = await trained(harness, spec)
+    await harness.http.delete(f"/v1/models/{job['student']}")
+    before = (await harness.http.post("/v1/jobs?dry_run=true", json=spec)).json()["test_looks"]
+    assert (await delete(harness, job["id"])).status_code == 204
+    assert before == (await harness.http.post("/v1/jobs?dry_run=true", json=spec)).json()["test_looks"] == 1
+
+
+async def test_an_inspection_goes_unless_it_has_measured_a_network(harness: ApiHarness) -> None:
+    dataset = await harness.ready_dataset()
+    await harness.ready_model()
+    kept, gone = [each["id"] for each in (await harness.get("/v1/jobs?kind=inspect"))["data"]]
+    async with harness.services.database.write() as session:
+        session.add(NetworkRow(digest="0" * 64, network={}, job_id=kept))
+    assert refusal(await delete(harness, kept)) == (409, "keeps_network")
+    assert (await delete(harness, gone)).status_code == 204
+    assert (await harness.get(f"/v1/datasets/{dataset}"))["state"] == "ready"
+
+
+@pytest.mark.parametrize("racer", ["retry", "delete"])
+async def test_of_a_deletion_and_another_request_at_once_one_comes_first(
+    harness: ApiHarness, database_url: str, racer: str
+) -> None:
+    spec = await harness.train_spec()
+    for _ in range(4):
+        old = (await harness.submit(spec))["id"]
+        assert (await harness.http.post(f"/v1/jobs/{old}/cancel")).status_code == 200
+        racing = delete(harness, old) if racer == "delete" else harness.http.post(f"/v1/jobs/{old}/retry")
+        deleted, other = await asyncio.gather(delete(harness, old), racing)
+        assert {deleted.status_code, other.status_code} <= {204, 404, 202}
+        assert 204 in (deleted.status_code, other.status_code)
+        if other.status_code == 202:
+            assert (await harness.http.post(f"/v1/jobs/{other.json()['id']}/cancel")).status_code == 200
+
+
+async def test_a_stream_of_a_job_that_is_deleted_ends(harness: ApiHarness, database_url: str) -> None:
+    job = (await harness.submit())["id"]
+    stream = asyncio.create_task(harness.http.get(f"/v1/jobs/{job}/events", headers={"Accept": "text/event-stream"}))
+    async with asyncio.timeout(30):
+        while not harness.services.open_waits:  # noqa: ASYNC110 (the task opens it)
+            await asyncio.sleep(0.005)
+    other = open_database(database_url)
+    ledger = Ledger(other)
+    async with other.write() as session:  # both before the stream reads again
+        await ledger.cancel(session, job)
+        assert await ledger.delete(session, job)
+    await other.close()
+    assert (await asyncio.wait_for(stream, 30)).status_code == 200
