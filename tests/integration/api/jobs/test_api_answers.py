@@ -53,6 +53,7 @@ def _expected(row: JobRow) -> dict[str, Any]:
         if kept
         else None,
     }
+    document["priority"] = -row.queue_rank
     view = Job.model_validate(document, strict=False, extra="ignore")
     return dict(json.loads(view.model_dump_json(by_alias=True)))
 
