@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     )
     stalled_seconds: float = Field(
         default=1800.0,
-        ge=10.0,
+        ge=5.0,
         le=604_800.0,
         description="A job that does no step, finishes no block of rows and emits nothing for this time is ended.",
     )
