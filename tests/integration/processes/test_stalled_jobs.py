@@ -1,4 +1,4 @@
-"""Strangers' graphs that loop without an end: refused at upload, or ended in a job, whose slot is free at once."""
+"""Graphs that take any time or memory for some rows: refused at upload, or ended in a job, which frees its slot."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,8 @@ import pytest
 
 from tests.demo.service import Service
 from tests.e2e.conftest import Client
-from tests.engine.jobs.inspection.unbounded_graphs import endless_where_rows
+from tests.engine.jobs.inspection.onnx_graphs import Graph
+from tests.engine.jobs.inspection.unbounded_graphs import endless_where_rows, numbers_by_value
 
 ROWS = 140
 """A batch that no trial has: a teacher is run on all rows of a small dataset at once."""
@@ -47,14 +48,18 @@ def _rows(path: Path) -> Path:
     return path
 
 
-def _graph(path: Path, rows: int) -> Path:
-    path.write_bytes(endless_where_rows("Equal", rows).SerializeToString())
+def _written(graph: Graph, path: Path) -> Path:
+    path.write_bytes(graph.SerializeToString())
     return path
 
 
-def test_a_graph_that_loops_in_a_job_alone_frees_its_slot(impatient: Client, tmp_path: Path) -> None:
+def test_a_graph_is_refused_in_the_sandbox_or_frees_its_slot_where_it_loops_in_a_job_alone(
+    impatient: Client, tmp_path: Path
+) -> None:
+    refused = impatient.upload("models", TEACHER, _written(numbers_by_value(), tmp_path / "large.onnx"))
+    assert (refused["state"], refused["rejection"]["code"]) == ("rejected", "cost_depends_on_rows")
     dataset = impatient.upload("datasets", DATASET, _rows(tmp_path / "rows.npz"))
-    teacher = impatient.upload("models", TEACHER, _graph(tmp_path / "teacher.onnx", ROWS))
+    teacher = impatient.upload("models", TEACHER, _written(endless_where_rows("Equal", ROWS), tmp_path / "t.onnx"))
     assert (dataset["state"], teacher["state"]) == ("ready", "ready"), (dataset["rejection"], teacher["rejection"])
     student = {"family": "mlp", "hidden": [4]}
     distill = {"kind": "distill", "target": "y", "teachers": [{"model": teacher["id"]}], "student": student}
