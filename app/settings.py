@@ -77,6 +77,12 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(
         default=60.0, gt=0.5, le=3600.0, description="A worker without a lease renewal for this time counts as dead."
     )
+    stalled_seconds: float = Field(
+        default=1800.0,
+        ge=5.0,
+        le=604_800.0,
+        description="A job that does no step, finishes no block of rows and emits nothing for this time is ended.",
+    )
     drain_seconds: float = Field(default=25.0, gt=0.0, le=600.0, description="Time to checkpoint on SIGTERM.")
     checkpoint_seconds: float = Field(default=30.0, ge=0.0, le=3600.0, description="Minimum time between checkpoints.")
     checkpoint_kept_hours: float = Field(

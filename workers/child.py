@@ -19,6 +19,7 @@ from app.contracts.specs.jobs import InspectJob
 from app.contracts.wire.orders import ExitCode, Order
 from app.contracts.wire.predictions import ORDER, Reply, SessionOrder
 from workers.engine.common.files import is_disk_full
+from workers.engine.common.progress import report_progress_to
 from workers.engine.common.stop import Stopped
 from workers.engine.evaluation.cost import peak_memory, probes
 from workers.engine.run import execute
@@ -29,7 +30,7 @@ from workers.runtime.child.frames import Frames
 from workers.runtime.child.helper import Helper
 from workers.runtime.child.parent_death import never_die
 from workers.runtime.child.sandbox import confine
-from workers.runtime.child.supervisor_link import Control, Events, failure, write_outcome
+from workers.runtime.child.supervisor_link import Control, Events, Heartbeat, failure, write_outcome
 
 
 def _confine(order: Order) -> set[str]:
@@ -43,8 +44,10 @@ def _confine(order: Order) -> set[str]:
 
 
 def _execute(order: Order, folder: Path, control: Control) -> ExitCode:
+    events = Events(folder)
+    report_progress_to(Heartbeat(events))
     try:
-        outcome = execute(order, Events(folder).emit, control)
+        outcome = execute(order, events.emit, control)
     except Stopped:
         return ExitCode.REQUEUE
     except UserError as error:

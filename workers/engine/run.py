@@ -1,6 +1,6 @@
 """The engine's entry point: carries out an order and returns its outcome."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import assert_never
 
@@ -13,9 +13,14 @@ from workers.engine.jobs.exports.ready_model import export_model
 from workers.engine.jobs.inspection.inspect import inspect
 from workers.engine.jobs.job import Job
 from workers.engine.jobs.preflight.preflight import Preflight
-from workers.engine.jobs.runs.out_of_memory import out_of_memory_error
+from workers.engine.jobs.runs.out_of_memory import ADVICE, out_of_memory_error
 from workers.engine.jobs.train import train
 from workers.engine.training.interface import Emit
+
+_OF_EXPORTS = (
+    "export a smaller model, or name a dataset with fewer rows; where memory is free, the worker's "
+    "STILLHOUSE_MEMORY_ROOM is what bounds an export"
+)
 
 
 def execute(order: Order, emit: Emit, stop: Stop) -> CompletedOutcome:
@@ -29,24 +34,25 @@ def execute(order: Order, emit: Emit, stop: Stop) -> CompletedOutcome:
         case InspectJob():
             return inspect(order, emit)
         case ExportJob():
-            return export_model(order, emit)
+            with _out_of_memory_named(lambda: "exporting", _OF_EXPORTS):
+                return export_model(order, emit)
         case PreflightJob():
-            with networks_in(order.spec.job.training.memory_format):
+            with networks_in(order.spec.job.training.memory_format), _out_of_memory_named(lambda: "checking the job"):
                 return Preflight(order, order.spec, emit, stop).run()
         case TrainJob() | DistillJob() | MultitaskJob():
             job = Job(order, order.spec, emit, stop)
-            with networks_in(order.spec.training.memory_format), _out_of_memory_named(job):
+            with networks_in(order.spec.training.memory_format), _out_of_memory_named(lambda: job.phase):
                 return train(job)
         case _:
             assert_never(order.spec)
 
 
 @contextmanager
-def _out_of_memory_named(job: Job) -> Iterator[None]:
-    """Out of memory becomes a UserError that names the phase."""
+def _out_of_memory_named(phase: Callable[[], str], advice: str = ADVICE) -> Iterator[None]:
+    """Out of memory becomes a UserError that names the phase and a way out."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        raise out_of_memory_error(error, job.phase) from error
+        raise out_of_memory_error(error, phase(), advice) from error

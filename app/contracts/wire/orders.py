@@ -3,7 +3,7 @@
 Both are JSON files in the attempt's directory, whose path is the child's only argument:
 
     <attempt>/order.json      written by the supervisor before the child starts
-    <attempt>/events.jsonl    appended by the child (`ChildEvent`), relayed by the supervisor
+    <attempt>/events.jsonl    appended by the child (`ChildEvent`; an empty line: it moves), relayed by the supervisor
     <attempt>/outcome.json    written by the child last, atomically: its presence with exit 0 means done
     <attempt>/outputs/…       the files that the outcome names
 """

@@ -27,7 +27,7 @@ from app.contracts.wire.events import (
 from app.contracts.wire.orders import ExitCode, InspectionOutcome, Order, OutputFile, TrainingOutcome
 from workers.runtime.child.allowances import of_attempt
 from workers.runtime.child.sandbox import confine
-from workers.runtime.child.supervisor_link import Control, Events, failure, write_outcome
+from workers.runtime.child.supervisor_link import Control, Events, Heartbeat, failure, write_outcome
 
 ARCHITECTURE = Mlp(family="mlp", input_shape=(4,), hidden=(3,), outputs={"digit": 2})
 STUDENT = ModelManifest(
@@ -159,6 +159,16 @@ def stubborn(job: Job) -> int:
         time.sleep(0.05)
 
 
+def beating(job: Job) -> int:
+    """Emits nothing for `seconds`, in which its engine moves."""
+    job.control()
+    beat, end = Heartbeat(Events(job.folder)), time.monotonic() + job.number("seconds", 1.0)
+    while time.monotonic() < end:
+        beat()
+        time.sleep(0.01)
+    return job.done(b"weights")
+
+
 def deaf(job: Job) -> int:
     """Reads no pipe, handles nothing, and never lets go of the interpreter's lock but in C."""
     job.say("began", {"attempt": job.order.attempt, "pid": os.getpid()})
@@ -236,6 +246,7 @@ _BEHAVIOURS: dict[str, Callable[[Job], int]] = {
         out_of_memory,
         refuse,
         stubborn,
+        beating,
         deaf,
         silent,
         damaged,

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,23 @@ DATASET = "ds_01890a5d-ac96-774b-bcce-b302099a8057"
 def test_a_child_that_could_write_nothing_says_by_its_status_that_the_disk_is_full(tmp_path: Path) -> None:
     assert crash_error(ExitCode.DISK_FULL, tmp_path).code == "disk_full"
     assert crash_error(1, tmp_path).code == "crashed"
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (-signal.SIGABRT, "terminate called after throwing an instance of 'std::bad_alloc'"),
+        (1, "libgomp: Thread creation failed: Resource temporarily unavailable"),
+        (1, "OSError: [Errno 12] Cannot allocate memory"),
+    ],
+)
+def test_a_process_that_ended_for_lack_of_memory_is_reported_so(status: int, words: str, tmp_path: Path) -> None:
+    (tmp_path / "log.txt").write_text(f"in force: files\n{words}\n")
+    error = crash_error(status, tmp_path)
+    assert (error.code, error.error_class) == ("out_of_memory", "infrastructure")
+    assert "STILLHOUSE_MEMORY_ROOM" in error.message
+    (tmp_path / "log.txt").write_text(f"{words}\n" + "a later line\n" * 200)
+    assert crash_error(status, tmp_path).code == "crashed"
 
 
 def test_no_job_is_claimed_when_jobs_have_eaten_into_what_uploads_leave(tmp_path: Path) -> None:

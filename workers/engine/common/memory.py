@@ -1,7 +1,8 @@
 """Memory: tensors that autograd saves for backward, free memory, and errors of failed allocations."""
 
 import resource
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -10,6 +11,9 @@ from torch.autograd.graph import saved_tensors_hooks
 
 _MEMINFO = Path("/proc/meminfo")
 _GROUP = Path("/sys/fs/cgroup")
+_STATM = Path("/proc/self/statm")
+_OF_RUNTIME = ("Failed to allocate memory", "bad allocation", "std::bad_alloc")
+"""Of ONNX Runtime, by its arena and by the C++ library."""
 
 
 class SavedTensors:
@@ -66,6 +70,23 @@ def _unpack(saved: _SavedTensor) -> Tensor:
     return saved.tensor
 
 
+@contextmanager
+def address_space_bounded(more: int) -> Iterator[None]:
+    """Inside the block, allocations fail by which this process would take above `more` further bytes of addresses."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    most = address_space() + more
+    resource.setrlimit(resource.RLIMIT_AS, (most if soft == resource.RLIM_INFINITY else min(most, soft), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def address_space() -> int:
+    """Bytes of addresses that this process takes now."""
+    return int(_STATM.read_text().split()[0]) * resource.getpagesize()
+
+
 def available_bytes(device: torch.device) -> int | None:
     """Free memory now, of the GPU or of this process on the host; None where it is unknown."""
     if device.type == "cuda":
@@ -95,6 +116,8 @@ def is_out_of_memory(error: Exception) -> bool:
     # Messages of torch, oneDNN and the C++ library on the CPU.
     messages = ("can't allocate memory", "not enough memory", "std::bad_alloc", "could not create a memory object")
     refused = isinstance(error, RuntimeError) and any(message in str(error) for message in messages)
+    # ONNX Runtime's errors share no base class but Exception.
+    refused |= type(error).__module__.startswith("onnxruntime") and any(each in str(error) for each in _OF_RUNTIME)
     return refused or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 

@@ -13,6 +13,7 @@ import errno
 import fcntl
 import os
 import shutil
+import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -28,12 +29,15 @@ from torch import Tensor
 
 from app.contracts.wire.orders import TEMPORARY_PREFIX
 from workers.engine.common.files import commit_folder, last_use, mark_used, temporary_folder, verified_manifest
+from workers.engine.common.progress import moved
 
 Array = NDArray[Any]
 Blocks = Iterator[Mapping[str, Mapping[str, Array]]]
 """The next rows of each entry and file, in order: {key: {file: [n, *shape]}}."""
 Make = Callable[[Collection[str]], Blocks]
 """Makes all rows of the entries with these keys."""
+
+_LOCK_POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ class RowStore:
             for key in sorted(entries):
                 lock = _open_lock(self._folder / f"{key}.write")
                 locks.callback(os.close, lock)
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                _wait_for(lock)
             missing = self._missing(entries)
             if not missing:
                 return False
@@ -149,6 +153,7 @@ class RowStore:
                 for name in entry.files
             }
             for block in make(entries.keys()):
+                moved()
                 for (key, name), file in files.items():
                     file.write(np.ascontiguousarray(block[key][name]).data)
                 written += len(next(iter(next(iter(block.values())).values())))
@@ -197,6 +202,18 @@ def _bytes(path: Path) -> int:
 
 def _open_lock(lock: Path) -> int:
     return os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _wait_for(lock: int) -> None:
+    """Take a lock, however long another process makes the same rows: its own progress is watched."""
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            moved()
+            time.sleep(_LOCK_POLL_SECONDS)
+        else:
+            return
 
 
 @contextmanager

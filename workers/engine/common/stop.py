@@ -2,6 +2,8 @@
 
 from typing import Literal, Protocol
 
+from workers.engine.common.progress import moved
+
 StopReason = Literal["cancel", "pause", "drain"]
 
 
@@ -29,7 +31,8 @@ class Stopped(Exception):
 
 
 def check(stop: Stop) -> None:
-    """Raise Stopped if a stop is requested."""
+    """Raise Stopped if a stop is requested; a poll is a sign of progress."""
+    moved()
     reason = stop.requested()
     if reason is not None:
         raise Stopped(reason)

@@ -9,6 +9,7 @@ from torch import Tensor
 from app.contracts.resources.graph_names import answer_names
 from app.contracts.resources.manifests import ClassOutput, MapOutput, MultilabelOutput, OutputSpec, TokenClassOutput
 from workers.engine.common.onnx_session import onnx_session
+from workers.engine.common.progress import moved
 from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.files.encoded import RawRows
 from workers.engine.data.rows.joined import InputLayout
@@ -60,6 +61,7 @@ class GraphOutputs:
     def _blocks(self, rows: Tensor) -> Iterator[dict[str, Array]]:
         """What the graph takes, of so many rows as it is run with."""
         for part in torch.split(rows, max(BLOCK // self._block, 1) * self._block):
+            moved()
             feeds = self._feeds(part)
             for first in range(0, max(len(part), 1), self._block):
                 yield {name: values[first : first + self._block] for name, values in feeds.items()}

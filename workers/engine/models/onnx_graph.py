@@ -85,6 +85,7 @@ class OnnxGraph:
     def try_out(self, rows: NDArray[Any], seconds: float) -> dict[str, NDArray[np.generic]]:
         """As `run`; raises TimeoutError where the graph gives no result within so many seconds (it may loop)."""
         late = threading.Event()
+        self._options.terminate = False
 
         def stop() -> None:
             late.set()

@@ -15,6 +15,7 @@ from app.contracts.resources.facts import OutputFacts
 from app.contracts.resources.inputs.texts import TokenEncoding
 from app.contracts.resources.manifests import MapOutput, OutputSpec
 from app.contracts.wire.orders import ModelInput
+from workers.engine.common.memory import is_out_of_memory
 from workers.engine.data.quality.one_score import two_scores
 from workers.engine.data.rows.joined import InputLayout
 from workers.engine.models.build import build
@@ -193,6 +194,8 @@ class OnnxTeacher(_TeacherBase):
         except (UserError, MemoryError):
             raise
         except Exception as error:  # ONNX Runtime's own errors share no base class but Exception
+            if is_out_of_memory(error):
+                raise MemoryError(f"the graph of teacher `{self.name}`, {len(x)} rows") from None
             message = str(error).replace(str(self._path), "it").partition("\n")[0][:300]
             raise UserError(
                 "teacher_failed",

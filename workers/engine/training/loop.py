@@ -15,6 +15,7 @@ from torch import Tensor
 
 from app.contracts.problems import UserError
 from app.contracts.wire.events import MetricsEvent, ProgressEvent
+from workers.engine.common.progress import moved
 from workers.engine.common.stop import Stop, Stopped
 from workers.engine.data.augment.plan import AugmentationPlan
 from workers.engine.data.rows.columns import Rows
@@ -138,6 +139,7 @@ class Loop:
 
     def _stop_or_save(self, clock: "_Clock") -> None:
         """Called before each step. Raises Stopped after a checkpoint."""
+        moved()
         reason = self.stop.requested()
         if reason is not None:
             self.save(clock)

@@ -19,7 +19,7 @@ class Spool:
         self._offset = 0
 
     def read(self) -> list[Event] | None:
-        """The events since the last read, None if nothing was written.
+        """The events since the last read, None if no line was written: a heartbeat alone makes an empty list.
 
         The child is not trusted: a line that is not an event is skipped, and one longer than MOST_BYTES is cut.
         """

@@ -3,6 +3,8 @@
 import os
 import signal
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +13,9 @@ from app.contracts.wire.events import ChildEvent
 from app.contracts.wire.orders import CONTROL_MESSAGE, FailureOutcome, Outcome
 from app.storage.durable import sync_directory, sync_file
 from workers.runtime.child.parent_death import die_at
+
+HEARTBEAT_SECONDS = 1.0
+"""Least time between two heartbeats. It must be far below the shortest `stalled_seconds`."""
 
 
 class Control(threading.Thread):
@@ -51,9 +56,28 @@ class Events:
         """Append one event."""
         self._file.write(event.model_dump_json().encode() + b"\n")
 
+    def beat(self) -> None:
+        """Append a heartbeat: an empty line, which is no event. Without space it is left out, as it stops no work."""
+        with suppress(OSError):
+            self._file.write(b"\n")
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+class Heartbeat:
+    """Called at each sign of progress, it writes a heartbeat at most once in HEARTBEAT_SECONDS."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+        self._due = 0.0
+
+    def __call__(self) -> None:
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = now + HEARTBEAT_SECONDS
+            self._events.beat()
 
 
 def write_outcome(folder: Path, outcome: Outcome) -> None:

@@ -26,9 +26,11 @@ from workers.runtime.child.pool import Child, NoForkServer
 from workers.runtime.child.spool import Spool
 from workers.runtime.disk.checkpoint_handover import take_over_checkpoints
 from workers.runtime.supervisor.attempt_context import AttemptContext
+from workers.runtime.supervisor.deadlines import Deadline
 from workers.runtime.supervisor.order import build_order, extras_of, resolve_claim, write_order
 from workers.runtime.supervisor.publishing import DamagedOutput
 from workers.runtime.supervisor.slots import Slot
+from workers.runtime.supervisor.watchdog import Watchdog
 
 STOP_SECONDS = 10.0
 """How long a child may take to stop on cancel or pause before it is killed."""
@@ -56,12 +58,13 @@ class Attempt:
         self._ending = context.ending(claim)
         self._deadline = leased + context.child_seconds
         self._limit = context.deadlines.of(claim)
+        self._watchdog = Watchdog(context.settings.stalled_seconds)
         self._child: Child | None = None
         self._extras: frozenset[Extra] = frozenset()
         self._stop_reason: StopReason | None = None
         self._stop_seconds = context.stop_seconds
         self._lost = False
-        self._timed_out = False
+        self._exceeded: Deadline | None = None
         self._halt = asyncio.Event()
         self._kill_timer: asyncio.TimerHandle | None = None
 
@@ -269,8 +272,9 @@ class Attempt:
         latest = loop.time() + self._limit.seconds if self._limit is not None else None
         while not child.exit.done():
             await self._relay(spool)
-            if latest is not None and loop.time() > latest:
-                self._timed_out = True
+            late = latest is not None and loop.time() > latest
+            self._exceeded = self._exceeded or (self._limit if late else self._stalled())
+            if self._exceeded is not None:
                 child.kill()
             pause = FIRST_POLL if loop.time() < fast_until else LATER_POLL
             await asyncio.wait([child.exit], timeout=pause)
@@ -278,11 +282,16 @@ class Attempt:
             pass
         return child.exit.result()
 
+    def _stalled(self) -> Deadline | None:
+        """The limit of a job that has no other and shows no progress."""
+        return self._watchdog.exceeded if self._limit is None else None
+
     async def _relay(self, spool: Spool) -> bool:
         """Write new events to the ledger; whether there were any."""
         if self._lost:
             return False
         events = await asyncio.to_thread(spool.read)
+        self._watchdog.look(events)
         if events and not await self._ending.retry(lambda: self._context.ledger.record(self.claim, events)):
             self.lose()
         return events is not None
@@ -294,8 +303,8 @@ class Attempt:
             await self._ending.refused(status, folder)
         elif self._stop_reason is not None:
             await self._stopped()
-        elif self._timed_out and self._limit is not None:
-            await self._ending.failed(self._limit.code, self._limit.message)
+        elif self._exceeded is not None:
+            await self._ending.stopped(self._exceeded, folder)
         elif status == ExitCode.REQUEUE:
             await self._ending.given_back()
         else:

@@ -13,6 +13,7 @@ from app.queue.ledger import Ledger
 from app.queue.records import Claim
 from workers.runtime.paths import Paths
 from workers.runtime.retention.crash_logs import end_of_log, keep_log
+from workers.runtime.supervisor.deadlines import Deadline
 from workers.runtime.supervisor.publishing import Publisher, crash_error, read_outcome
 from workers.runtime.supervisor.retry import retry
 
@@ -69,10 +70,18 @@ class Ending:
     async def died(self, status: int, folder: Path) -> None:
         """The child crashed: its log is kept, and the job continues from its last checkpoint."""
         error = crash_error(status, folder)
-        text = end_of_log(folder)[-_LOGGED_BYTES:].decode(errors="replace").strip()
-        _log.warning("%s: attempt %d: %s\n%s", self.claim.job_id, self.claim.attempt, error.message, text)
-        await asyncio.to_thread(keep_log, self.paths, self.claim.job_id, self.claim.attempt)
+        await self._log(error.message, folder)
         await self.retry(lambda: self.ledger.lose(self.claim, error))
+
+    async def stopped(self, limit: Deadline, folder: Path) -> None:
+        """The child was killed at a limit of time: its log is kept, and the job fails. It would reach it again."""
+        await self._log(limit.message, folder)
+        await self.failed(limit.code, limit.message)
+
+    async def _log(self, message: str, folder: Path) -> None:
+        text = end_of_log(folder)[-_LOGGED_BYTES:].decode(errors="replace").strip()
+        _log.warning("%s: attempt %d: %s\n%s", self.claim.job_id, self.claim.attempt, message, text)
+        await asyncio.to_thread(keep_log, self.paths, self.claim.job_id, self.claim.attempt)
 
     async def crashed(self, code: str, message: str) -> None:
         """The attempt failed through neither the child nor the user."""

@@ -23,6 +23,7 @@ from app.contracts.wire.orders import (
 from app.queue.blobs import Blobs
 from app.queue.ledger import Ledger
 from app.queue.records import Claim, Publication, PublishedFile
+from workers.runtime.retention.crash_logs import end_of_log
 from workers.runtime.supervisor.retry import retry
 
 _HINTS = {
@@ -31,6 +32,14 @@ _HINTS = {
     signal.SIGXCPU: "it used more processor time than allowed",
     signal.SIGXFSZ: "it wrote a larger file than allowed",
 }
+
+_OUT_OF_MEMORY = (b"bad_alloc", b"bad allocation", b"annot allocate memory", b"Thread creation failed", b"MemoryError")
+"""What the C++ library, ONNX Runtime, the kernel's errors, OpenMP and Python write before a process ends for it."""
+_LAST_BYTES = 2000
+_MORE_MEMORY = (
+    "use smaller batches, a smaller network or fewer `threads`, or raise STILLHOUSE_MEMORY_ROOM of the worker where "
+    "the machine has more memory"
+)
 
 
 class DamagedOutput(Exception):
@@ -54,6 +63,10 @@ def crash_error(status: int, folder: Path) -> JobError:
         message = "the worker's disk is full; the last checkpoint is kept, and the job continues when there is space"
         return JobError.model_validate({"code": "disk_full", "class": "infrastructure", "message": message})
     message = f"the job's process {_describe(status)}"
+    last_words = end_of_log(folder)[-_LAST_BYTES:]
+    if any(each in last_words for each in _OUT_OF_MEMORY):
+        message = f"memory ran out: {message}; {_MORE_MEMORY}"
+        return JobError.model_validate({"code": "out_of_memory", "class": "infrastructure", "message": message})
     return JobError.model_validate({"code": "crashed", "class": "infrastructure", "message": message})
 
 

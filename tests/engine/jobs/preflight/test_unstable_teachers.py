@@ -41,20 +41,20 @@ def refused_at_the_first_pass(harness: EngineHarness, content: Graph, folder: Pa
 def test_other_outputs_in_batches_of_the_size_of_a_pass_end_preflight_and_job(
     harness: EngineHarness, tmp_path: Path
 ) -> None:
-    """The graph adds 9 to the first score in batches of more than 100 rows; an inspection has at most 64."""
+    """The graph adds 9 to the first score in batches of 200 rows, which no inspection has."""
     x = np.random.default_rng(0).normal(size=(ROWS, 4)).astype(np.float32)
     harness.dataset({"x": x, "y": (x[:, 0] > x[:, 1]).astype(int)}, targets={"y": {"kind": "class", "classes": 2}})
-    large = graph(
+    content = graph(
         helper.make_node("Shape", ["x"], ["shape"], end=1),
-        helper.make_node("Greater", ["shape", "hundred"], ["is_large"]),
-        helper.make_node("Cast", ["is_large"], ["large"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", ["large", "shift"], ["more"]),
+        helper.make_node("Equal", ["shape", "rows"], ["is_whole"]),
+        helper.make_node("Cast", ["is_whole"], ["whole"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["whole", "shift"], ["more"]),
         helper.make_node("MatMul", ["x", "w"], ["z"]),
         helper.make_node("Add", ["z", "more"], ["y"]),
         weights={
-            "hundred": np.array([100]),
+            "rows": np.array([ROWS]),
             "shift": np.array([9, 0], np.float32),
             "w": np.array([[-1, 1], [1, -1], [0, 0], [0, 0]], np.float32),
         },
     )
-    refused_at_the_first_pass(harness, large, tmp_path)
+    refused_at_the_first_pass(harness, content, tmp_path)

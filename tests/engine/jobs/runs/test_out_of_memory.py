@@ -11,15 +11,21 @@ from typing import Any
 
 import pytest
 import torch
+from onnx import helper
 
+from app.contracts.problems import UserError
 from app.contracts.reports.report import Report
+from app.contracts.wire.orders import ModelInput
 from tests.engine.harness import EngineHarness, StopAtStep
+from tests.engine.jobs.inspection.onnx_graphs import graph, inspected, onnx_manifest, value
+from tests.engine.jobs.inspection.unbounded_graphs import numbers_by_value
 from tests.engine.jobs.interrupted_jobs import PHASES
 from tests.engine.jobs.runs.limited_memory import BATCH, TRAIN, harness
 from tests.plain_training import others
 from workers.engine.common.files import write_document
 from workers.engine.common.memory import is_out_of_memory
 from workers.engine.common.stop import Stopped
+from workers.engine.teachers.teacher import OnnxTeacher
 
 ENOUGH_FOR_HALF = 150
 """Megabytes: a tensor of a batch has 64, of which a step needs three."""
@@ -102,6 +108,22 @@ def test_what_the_cpu_says_is_understood_and_nothing_else_is() -> None:
     assert is_out_of_memory(refused.value)
     assert is_out_of_memory(MemoryError())
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+def test_what_onnx_runtime_says_of_a_teacher_is_understood(tmp_path: Path) -> None:
+    """The teacher was inspected as a plain graph, and makes as many numbers as its largest one says."""
+    plain = helper.make_node("Identity", ["x"], ["y"])
+    facts = inspected(graph(plain, outputs=[value("y", ["n", 4])]), tmp_path)
+    path = tmp_path / "by_value.onnx"
+    path.write_bytes(numbers_by_value().SerializeToString())
+    model = ModelInput(id="m", manifest=onnx_manifest(), facts=facts, path=str(path), sha256="")
+    teacher = OnnxTeacher(model, torch.device("cpu"), 1)
+    assert teacher.predict(torch.full((2, 4), 3.0))["y"].shape == (2, 4)
+    with pytest.raises(MemoryError, match="the graph of teacher `m`, 2 rows"):
+        teacher.predict(torch.full((2, 4), 1e17))
+    with pytest.raises(UserError) as caught:
+        teacher.predict(torch.full((2, 4), -1.0))
+    assert caught.value.code == "teacher_failed"
 
 
 @pytest.mark.gpu

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from app.contracts.problems import UserError
+from workers.engine.common.progress import moved
 from workers.engine.data.formats.common import MAX_BYTES, MAX_LINE_BYTES, unreadable
 
 GZIP = b"\x1f\x8b"
@@ -59,6 +60,7 @@ def _decompressed(path: Path) -> Iterator[bytes]:
     length = 0
     with _damage(kind), _opened(path, kind) as file:
         while chunk := file.read(CHUNK):
+            moved()
             length += len(chunk)
             if length > most:
                 raise unreadable(f"the file decompresses to more than {most} bytes: send it uncompressed")

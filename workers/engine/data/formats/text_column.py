@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.contracts.problems import UserError
+from workers.engine.common.progress import moved
 
 BLOCK_ROWS = 4096
 """Texts that are Python objects at a time."""
@@ -63,6 +64,7 @@ def blocks_of(columns: Sequence[TextColumn]) -> Iterator[list[tuple[str, ...]]]:
     """The texts of all rows, one or two each, block by block; a missing text is empty."""
     count = len(columns[0])
     for first in range(0, count, BLOCK_ROWS):
+        moved()
         rows = range(first, min(first + BLOCK_ROWS, count))
         parts = [[text or "" for text in column.read(rows)] for column in columns]
         for part in parts:

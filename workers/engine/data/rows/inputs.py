@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.resources.manifests import InputTransform
+from workers.engine.common.progress import moved
 from workers.engine.data.formats.files.encoded import EncodedRows, RawRows
 from workers.engine.data.rows.blocks import row_blocks
 from workers.engine.data.rows.columns import Column, EncodedColumn, Rows
@@ -58,6 +59,7 @@ class Inputs:
         """`take` of each part, of which coming ones are decoded meanwhile."""
         with closing(self.ahead(part.host for part in parts)) as ahead:
             for part in parts:
+                moved()
                 yield ahead.take(part)
 
 

@@ -1,24 +1,23 @@
 """Inspection of ONNX graphs: a single bounded file with known operators, run on a few rows; usable as teachers."""
 
-from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
 import onnx
 import onnx.shape_inference
-import torch
 from google.protobuf.message import DecodeError
-from torch import Tensor
 
 from app.contracts.problems import UserError, listed
 from app.contracts.resources.facts import Layer, ModelFacts
 from app.contracts.resources.manifests import ModelManifest
 from workers.engine.evaluation.examples import RawModel, examples_of
+from workers.engine.jobs.inspection.graphs.bounded_runs import BoundedRuns
 from workers.engine.jobs.inspection.graphs.checks import check_closed, check_valid
 from workers.engine.jobs.inspection.graphs.class_labels import class_labels, with_labels
+from workers.engine.jobs.inspection.graphs.costs import check_costs, operators_of
 from workers.engine.jobs.inspection.graphs.counting import stored_numbers
 from workers.engine.jobs.inspection.graphs.errors import first_line, refuse
-from workers.engine.jobs.inspection.graphs.first_trial import TRIAL_SECONDS, FirstTrial
+from workers.engine.jobs.inspection.graphs.first_trial import FirstTrial
 from workers.engine.jobs.inspection.graphs.folder import MAX_BYTES, is_zip, merged, write
 from workers.engine.jobs.inspection.graphs.inputs import GraphInputs
 from workers.engine.jobs.inspection.graphs.outputs import check_numbers, check_outputs, matched
@@ -26,7 +25,7 @@ from workers.engine.jobs.inspection.graphs.own_exports import as_exported
 from workers.engine.jobs.inspection.graphs.stated_inputs import with_stated_inputs
 from workers.engine.jobs.inspection.graphs.zipmap import cut_zip_maps
 from workers.engine.jobs.inspection.reference import check_reference
-from workers.engine.jobs.inspection.trial import TrialFailedError, try_out
+from workers.engine.jobs.inspection.trial import try_out
 from workers.engine.models.onnx_graph import OnnxGraph
 from workers.engine.teachers.consistency import tolerance_of
 
@@ -86,11 +85,14 @@ def inspect_onnx_model(path: Path, manifest: ModelManifest, folder: Path | None 
     trial.check_open_sizes(graph, names)
     shapes = trial.rows.shapes
     graph.feeds = inputs.feeds(shapes)
-    tried = RawModel(inputs.layout(shapes), inputs.transforms, _forward(graph, names), graph.row_dtype)
+    tried = RawModel(
+        inputs.layout(shapes), inputs.transforms, BoundedRuns(graph, names, trial.cost).forward, graph.row_dtype
+    )
     finite = check_numbers(manifest, trial.samples(tried, names))
-    operators = {node.op_type for node in model.graph.node}
-    kind = finite or trial.kind
-    plain = try_out(tried, trial.rows.of_kind, monotonic() - begun, tolerance_of(operators), kind)
+    operators = operators_of(model)
+    of_spread = tolerance_of(operators)
+    plain = try_out(tried, trial.rows.of_kind, monotonic() - begun, of_spread, finite or trial.kind)
+    check_costs(tried, trial, trial.named(names), operators, monotonic() - begun, of_spread)
     check_reference(manifest, tried, open_inputs=inputs.open_names)
     single = inputs.fed[0] if len(inputs.fed) == 1 else None
     fixed = single is not None and not single.is_open
@@ -134,20 +136,6 @@ def _opened(path: Path) -> OnnxGraph:
     except Exception as error:  # ONNX Runtime's own errors share no base class but Exception
         message = str(error).replace(str(path), "it")  # no local paths in messages
         raise refuse(f"ONNX Runtime refuses it: {first_line(message)}") from None
-
-
-def _forward(graph: OnnxGraph, names: dict[str, str]) -> Callable[[Tensor], dict[str, Tensor]]:
-    def forward(x: Tensor) -> dict[str, Tensor]:
-        try:
-            arrays = graph.try_out(x.numpy(), TRIAL_SECONDS)
-        except UserError:
-            raise
-        except Exception as error:  # see _opened
-            rows = f"{len(x)} row{'s' if len(x) > 1 else ''}"
-            raise TrialFailedError(f"the graph fails on {rows}: {first_line(str(error))}") from None
-        return {name: torch.from_numpy(arrays[own]).float().reshape(len(x), -1) for name, own in names.items()}
-
-    return forward
 
 
 def _layers(model: onnx.ModelProto) -> tuple[Layer, ...]:

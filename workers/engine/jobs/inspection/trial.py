@@ -10,11 +10,12 @@ from app.contracts.problems import UserError
 from workers.engine.evaluation.examples import MAX_ROW, RawModel
 from workers.engine.teachers.consistency import OF_SPREAD, check_consistency
 
-RowKind = Literal["normal", "positive", "bytes", "plain", "reference"]
+RowKind = Literal["normal", "positive", "bytes", "plain", "reference", "large", "negative"]
 """Standard normal numbers; positive ones; whole numbers from 0 to 255, as of images; zeros, ones and a ramp; the
-reference rows of the manifest. The first two are rows after the transform, the others raw rows.
+reference rows of the manifest; numbers of the magnitude of a time or a price, and their negatives. The first and the
+last two are rows after the transform, the others raw rows.
 """
-AFTER_TRANSFORM: tuple[RowKind, ...] = ("normal", "positive")
+AFTER_TRANSFORM: tuple[RowKind, ...] = ("normal", "positive", "large", "negative")
 SHARE = 0.1
 """Share of the time of the inspection so far that the comparisons may take; three rows are always run."""
 LEAST_SECONDS = 0.02

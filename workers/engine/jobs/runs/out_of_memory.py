@@ -24,7 +24,7 @@ from workers.engine.models import build
 from workers.engine.training.interface import Emit
 
 _SAMPLE = 2
-_ADVICE = (
+ADVICE = (
     "set a smaller `training.micro_batch_size` or `training.batch_size`, or choose a smaller student; a preflight of "
     "the job measures what it needs; where memory is free, the worker's STILLHOUSE_MEMORY_ROOM is what bounds a job"
 )
@@ -86,9 +86,9 @@ class OutOfMemoryPolicy:
         self._emit(WarningEvent(code="smaller_micro_batches", message=message))
 
 
-def out_of_memory_error(error: Exception, phase: str) -> UserError:
+def out_of_memory_error(error: Exception, phase: str, advice: str = ADVICE) -> UserError:
     """The UserError for memory that ran out outside of training steps."""
-    return UserError("out_of_memory", f"memory ran out while {phase} ({_first_line(str(error))}): {_ADVICE}")
+    return UserError("out_of_memory", f"memory ran out while {phase} ({_first_line(str(error))}): {advice}")
 
 
 def _micro_batch(run: Run) -> int:
@@ -117,7 +117,7 @@ def _error(run: Run, inputs: Inputs, message: str, reason: str) -> UserError:
         "out_of_memory",
         f"memory ran out ({_first_line(message)}), and {reason}. Estimate: {weights:,} bytes for weights, gradients "
         f"and optimizer of {learners} network(s), and {activations:,} for the activations of {rows} rows; {available}: "
-        f"{_ADVICE}",
+        f"{ADVICE}",
     )
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from app.contracts.wire.orders import SharedCache
+from workers.engine.common.progress import moved
 from workers.engine.common.row_storage import RowStorage
 from workers.engine.common.row_store import RowFile
 from workers.engine.data.formats.common import EncodedFiles
@@ -67,7 +68,7 @@ def _blocks(files: EncodedFiles, row: RowFile, decode: Decode) -> Iterator[NDArr
             for rows in _parts(range(begin, min(begin + size, count)), _LOADED * threads):
                 files.load(rows)
                 for _ in pool.map(partial(fill, begin), _parts(rows, _ROWS)):
-                    pass
+                    moved()
             yield block[: min(size, count - begin)]
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from app.contracts.wire.orders import SharedCache
+from workers.engine.common.progress import moved
 from workers.engine.common.row_storage import RowStorage
 from workers.engine.common.row_store import RowFile
 from workers.engine.data.formats.common import EncodedFiles
@@ -178,10 +179,12 @@ def parts_of(rows: RawRows, parts: Iterable[Tensor]) -> Iterator[Tensor]:
     """Rows [n, …] of each part (row numbers int64 [n]); coming parts of encoded ones are decoded meanwhile."""
     if isinstance(rows, Tensor):
         for part in parts:
+            moved()
             yield rows[part]
         return
     with closing(rows.ahead(parts)) as ahead:
         for _, decoded in ahead:
+            moved()
             yield decoded
 
 

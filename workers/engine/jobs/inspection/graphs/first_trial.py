@@ -12,7 +12,9 @@ from torch import Tensor
 
 from app.contracts.problems import UserError
 from app.contracts.resources.reference import Reference
+from workers.engine.common.memory import address_space
 from workers.engine.evaluation.examples import RawModel, prepared
+from workers.engine.jobs.inspection.graphs.bounded_runs import RowCost
 from workers.engine.jobs.inspection.graphs.errors import first_line, refuse
 from workers.engine.jobs.inspection.graphs.inputs import GraphInputs, check_shapes
 from workers.engine.jobs.inspection.reference import reference_rows
@@ -60,6 +62,7 @@ class FirstTrial:
     rows: TrialRows
     kind: RowKind
     outputs: Outputs
+    cost: RowCost
     deadline: float
 
     @classmethod
@@ -70,10 +73,14 @@ class FirstTrial:
         """
         deadline = monotonic() + TRIAL_SECONDS
         first_kind_failure: Exception | None = None
+        before = address_space()
         for kind in _kinds(reference):
             for rows in _sizes(graph, inputs, reference):
+                begun = monotonic()
                 try:
-                    return cls(rows, kind, rows.run(graph, kind, ROWS, deadline), deadline)
+                    outputs = rows.run(graph, kind, ROWS, deadline)
+                    cost = RowCost((monotonic() - begun) / ROWS, max(0, address_space() - before) / ROWS)
+                    return cls(rows, kind, outputs, cost, deadline)
                 except TimeoutError as error:
                     raise refuse(f"it fails on random rows: {error}") from None
                 except Exception as error:  # see TrialRows.run
@@ -86,15 +93,17 @@ class FirstTrial:
         """The number of the rows."""
         return len(self.rows.of_kind(self.kind, ROWS))
 
+    def named(self, names: Mapping[str, str]) -> dict[str, Tensor]:
+        """The outputs [n, size] by the manifest's names."""
+        return {
+            name: torch.from_numpy(np.asarray(self.outputs[own])).reshape(self.count, -1) for name, own in names.items()
+        }
+
     def samples(self, model: RawModel, names: Mapping[str, str]) -> Iterator[tuple[RowKind, Mapping[str, Tensor]]]:
         """The outputs [n, size] by the manifest's names for each kind of rows that the model takes, the first trial's
         first. Raises UserError where the reference rows do not fit the model.
         """
-        count = self.count
-        yield (
-            self.kind,
-            {name: torch.from_numpy(np.asarray(self.outputs[own])).reshape(count, -1) for name, own in names.items()},
-        )
+        yield self.kind, self.named(names)
         for kind in _kinds(self.rows.reference):
             try:
                 if kind != self.kind:

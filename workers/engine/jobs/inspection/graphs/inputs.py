@@ -7,6 +7,7 @@ from math import prod
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from app.contracts.problems import UserError
@@ -26,6 +27,8 @@ SIDES = (32, 64, 48, 224, 128, 16, 8, 4, 2, 1, 256)
 LARGEST = (256, 100, 30, 10, 2)
 """Whole numbers below these are tried for integer inputs: an index must be below the size of its table."""
 SMALLEST_POSITIVE = 0.01
+LARGE = 1e9
+"""Magnitude of large numbers, where the input's type has them: a time in seconds, or any whole number of 32 bits."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.\-]")
 
 
@@ -213,6 +216,8 @@ def _check_no_fractions(fed: FedInput) -> None:
 def _rows(fed: FedInput, kind: RowKind, count: int, shape: tuple[int, ...], largest: int) -> Tensor:
     draw = np.random.default_rng(0)
     size = (count, *shape)
+    if kind in ("large", "negative"):
+        return _large(fed, draw.uniform(0.5, 1.0, size), positive=kind == "large")
     if kind == "plain":
         return plain_rows(shape, fed.below(largest) if fed.is_integer else None, row_dtype([fed.source.dtype]))
     if fed.is_integer:
@@ -225,3 +230,14 @@ def _rows(fed: FedInput, kind: RowKind, count: int, shape: tuple[int, ...], larg
         return torch.from_numpy(draw.standard_exponential(size=size, dtype=np.float32)) + SMALLEST_POSITIVE
     flat = draw.standard_normal(size=(count, prod(shape)), dtype=np.float32)
     return torch.from_numpy(flat.reshape(size))
+
+
+def _large(fed: FedInput, shares: NDArray[np.float64], *, positive: bool) -> Tensor:
+    """These shares of the largest number, or of the smallest one."""
+    if fed.is_integer:
+        least, most = map(float, whole_range(fed.source.dtype))
+    else:
+        most = float(np.finfo(fed.source.dtype).max) / 2
+        least = -most
+    numbers = shares * (min(LARGE, most) if positive else max(-LARGE, least))
+    return torch.from_numpy((np.trunc(numbers) if fed.is_integer else numbers).astype(np.float32))
