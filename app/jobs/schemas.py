@@ -145,8 +145,8 @@ def job_json(job: StoredJob) -> str:
     return (
         f'{{"id":"{job.id}","object":"job","kind":"{job.kind}","name":{name},"state":"{job.state.value}",'
         f'"spec":{_shown(ANY_SPEC, job.newest_spec)},"priority":{-job.queue_rank},'
-        f'"progress":{_shown(_PROGRESS, job.progress)},"attempt":{job.attempt},"crashes":{job.crashes},"device":{device},'
-        f'"student":{json_string(job.student_id)},'
+        f'"progress":{_shown(_PROGRESS, job.progress)},"attempt":{job.attempt},"crashes":{job.crashes},'
+        f'"device":{device},"student":{json_string(job.student_id)},'
         f'"outputs":{_shown(_OUTPUTS, job.outputs)},'
         f'"error":{"null" if job.error is None else _shown(_ERROR, job.error)},"checkpoint":{_kept(job)},'
         f'"retry_of":{json_string(job.retry_of)},"checkpoint_from":{json_string(job.checkpoint_from)},'
