@@ -252,12 +252,23 @@ def _described(value: Any) -> str:
     return _KINDS.get(type(value), "something else")
 
 
+def _query_values(request: Request) -> list[str]:
+    return [value for _, value in request.query_params.multi_items()]
+
+
 _REPEATABLE = frozenset({"label", "series"})
 """Query parameters that may occur several times."""
 
 
-def check_query(request: Request) -> None:
-    """Raises BadRequest for unknown parameters: a misspelt `?dryrun=true` must not submit a job."""
+def check_url(request: Request) -> None:
+    """Raises BadRequest for unknown parameters (a misspelt `?dryrun=true` must not submit a job), and for the character
+    NUL in the path or the query, which go to statements: PostgreSQL has no text with it.
+    """
+    if any("\0" in text for text in (request.scope["path"], *request.query_params, *_query_values(request))):
+        raise BadRequest(
+            "invalid_parameter",
+            "expected text without the character NUL (`%00`) in the path and the query, found one: leave it out",
+        )
     route = request.scope["route"]
     assert isinstance(route, APIRoute)
     known = {field.alias for field in route.dependant.query_params}
