@@ -94,6 +94,7 @@ def install(app: FastAPI, schemas: Schemas, changes: Mapping[str, str]) -> None:
             for path in document["paths"].values():
                 for operation in path.values():
                     _without_foreign_errors(operation)
+                    _without_null_parameters(operation)
             found = components(schemas)
             found |= {name: changes_of(name, manifest, found[manifest]) for name, manifest in changes.items()}
             document["components"]["schemas"] = dict(sorted(found.items()))
@@ -101,6 +102,15 @@ def install(app: FastAPI, schemas: Schemas, changes: Mapping[str, str]) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+
+
+def _without_null_parameters(operation: dict[str, Any]) -> None:
+    """A parameter that may be left out is None to its function, but no text in a URL or a header is null."""
+    for parameter in operation.get("parameters", ()):
+        choices = [each for each in parameter["schema"].get("anyOf", ()) if each != _NULL]
+        if len(choices) == 1:
+            del parameter["schema"]["anyOf"]
+            parameter["schema"] |= choices[0]
 
 
 def _without_foreign_errors(operation: dict[str, Any]) -> None:
