@@ -25,7 +25,7 @@ _LARGEST_WHOLE = 2**53
 """Above it a float stands for several whole numbers."""
 _NO_OBJECT = ("model_type", "model_attributes_type", "dict_type")
 """pydantic's error types where an object is expected."""
-_WRONG_TYPE = "wrong_type"
+WRONG_TYPE = "wrong_type"
 SPEAKING = ("invalid_value", "weights_sum_to_zero", "duplicate_name", "dataset_required", "needs_no_dataset")
 """Codes of our own validators, whose messages are complete."""
 
@@ -114,13 +114,13 @@ def problems_of(error: ValidationError, document: Any) -> list[Problem]:
     by_place: dict[str, list[ErrorDetails]] = {}
     for item in error.errors(include_url=False)[:_MOST_ERRORS]:
         place = placed(item["loc"], document, ends_in_key=item["type"] in _OF_KEYS)
-        code = CODES.get(item["type"], _WRONG_TYPE)
+        code = CODES.get(item["type"], WRONG_TYPE)
         problem = Problem(pointer=strict_json.json_pointer(place), code=code, detail=_detail(item, code, document))
         found.setdefault((problem.pointer, problem.code), problem)
         by_place.setdefault(problem.pointer, []).append(item)
     # Of several errors that a union reports at one place, wrong types are the least informative: drop them.
-    specific = {place for place, code in found if code != _WRONG_TYPE}
-    kept = [problem for (place, code), problem in found.items() if code != _WRONG_TYPE or place not in specific]
+    specific = {place for place, code in found if code != WRONG_TYPE}
+    kept = [problem for (place, code), problem in found.items() if code != WRONG_TYPE or place not in specific]
     kept = [_of_all_members(problem, by_place[problem.pointer]) for problem in kept]
     return [problem for problem in kept if not _follows_from_others(problem, kept)]
 
