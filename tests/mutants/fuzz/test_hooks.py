@@ -99,6 +99,16 @@ def test_a_call_that_fits_the_document_is_not_refused_for_its_form(schema: BaseS
     hooks.the_document_is_no_wider(CONTEXT, answer, _case(schema, GenerationMode.NEGATIVE, body={}))
 
 
+def test_errors_of_other_members_of_a_union_are_no_faults(schema: BaseSchema) -> None:
+    case = _case(schema, GenerationMode.POSITIVE, body=JOB)
+    errors = [{"pointer": "/a", "code": "invalid_value"}, {"pointer": "/a/b", "code": "missing"}]
+    hooks.the_document_is_no_wider(CONTEXT, _answer(PROBLEM | {"code": "invalid_request", "errors": errors}, 422), case)
+    errors.append({"pointer": "/ab", "code": "missing"})
+    beside = _answer(PROBLEM | {"code": "invalid_request", "errors": errors}, 422)
+    with pytest.raises(Failure, match="/ab"):
+        hooks.the_document_is_no_wider(CONTEXT, beside, case)
+
+
 @pytest.mark.parametrize(("status", "code"), [(422, "unknown_dataset"), (404, "unknown_job"), (400, "invalid_cursor")])
 def test_a_call_may_be_refused_for_what_is_stored(schema: BaseSchema, status: int, code: str) -> None:
     answer = _answer(PROBLEM | {"code": code, "errors": [{"pointer": "/dataset", "code": code}]}, status)
