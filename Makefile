@@ -7,13 +7,16 @@ STAMP := $(VENV)/.installed
 ROUNDS ?= 20
 COUNT ?= 5000
 OUT ?= digests.json
+MINUTES ?= 1
+SEED ?= 0
+DATABASE ?= postgresql
 # Caches of compiled modules, also where the environment forbids them: the suite starts hundreds of processes.
 export PYTHONDONTWRITEBYTECODE :=
 # No database, no service, no whole job (tests/engine/jobs), and no exports, which are slow.
 QUICK := tests/unit tests/contracts tests/golden \
 	$(addprefix tests/engine/,balancing data losses models training)
 
-.PHONY: help setup demo demo-images demo-audio demo-text serve quick test test-all check format bench accuracy accuracy-defaults multitask-accuracy digests gpu faults golden mutants large resolve clean
+.PHONY: help setup demo demo-images demo-audio demo-text serve quick test test-all check format bench accuracy accuracy-defaults multitask-accuracy digests gpu faults golden mutants fuzz large resolve clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -88,6 +91,9 @@ golden: setup    ## rewrite the golden files (read the diff before you commit it
 
 mutants: setup    ## COUNT=5000 changed uploads through the inspection, and their table (half an hour)
 	$(BIN)/python -m tests.mutants --count $(COUNT) --seed 0 --table tests/mutants/TABLE.md
+
+fuzz: setup      ## generated calls to a running service, then changed uploads, MINUTES=1 long (SEED=0, DATABASE=postgresql)
+	$(BIN)/python -m tests.mutants.fuzz --minutes $(MINUTES) --seed $(SEED) --database $(DATABASE)
 
 large: setup    ## 3 GB of arrays and a million JPEGs in a process that may take 1.2 GB more (half an hour)
 	for kind in arrays jpegs; do \

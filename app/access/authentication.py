@@ -14,7 +14,7 @@ from app.db.clock import utcnow
 from app.http.docs import openapi
 from app.http.errors import Unauthorized
 from app.http.services import Caller, services_of
-from app.http.validation import check_query
+from app.http.validation import check_url
 
 _scheme = HTTPBearer(auto_error=False, scheme_name="key", description="`Authorization: Bearer <key>`")
 _TOUCH_AFTER: Final = timedelta(minutes=10)
@@ -30,8 +30,8 @@ class _Authentication(SecurityBase):
     scheme_name = _scheme.scheme_name
 
     async def __call__(self, request: Request) -> Caller:
-        """Raises Unauthorized, TooMany beyond the limits of the key or of wrong keys, and then BadRequest for a query
-        parameter that the path does not have.
+        """Raises Unauthorized, TooMany beyond the limits of the key or of wrong keys, and then BadRequest for what
+        `check_url` refuses.
         """
         credentials = await _scheme(request)
         if credentials is None:
@@ -48,7 +48,7 @@ class _Authentication(SecurityBase):
                 await repository.touch(session, key.id, utcnow())
             known.forget()
         limits.count_request(services, key.id)
-        check_query(request)
+        check_url(request)
         return Caller(key.id, key.project_id)
 
 

@@ -4,8 +4,9 @@ import hashlib
 import json
 from typing import Annotated, Any, Final, LiteralString, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, StringConstraints
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import PydanticCustomError, core_schema
 
 
 class Contract(BaseModel):
@@ -24,6 +25,9 @@ class Answer(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
 
+PRINTABLE_PATTERN = r"^[^\x00-\x1f\x7f]*$"
+
+
 def printable(text: str) -> str:
     """The text. Raises ValueError for control characters and lone surrogates."""
     if any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) <= 0xDFFF for c in text):
@@ -31,30 +35,44 @@ def printable(text: str) -> str:
     return text
 
 
+class Printable:
+    """Annotation of a text: `printable`, and its schema says so (no pattern can name surrogates, and JSON has none)."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        """Of the text, and then the validator."""
+        return core_schema.no_info_after_validator_function(printable, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Of the text, with a pattern."""
+        return {**handler(schema), "pattern": PRINTABLE_PATTERN}
+
+
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}$"
 NAME_FORM = "1 to 64 letters, digits, `_`, `.` or `-`, starting with a letter or digit"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN), Field(description=f"{NAME_FORM}.")]
 """A name that appears in parameter names, metric names and URLs."""
 
-Title = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(printable)]
+Title = Annotated[str, StringConstraints(min_length=1, max_length=200), Printable()]
 """A human's name for a resource."""
 
-Licence = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(printable)]
+Licence = Annotated[str, StringConstraints(min_length=1, max_length=200), Printable()]
 """A licence by its name or SPDX expression, or in words."""
 
-Column = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(printable)]
+Column = Annotated[str, StringConstraints(min_length=1, max_length=256), Printable()]
 """A column of a table or a key of an npz archive."""
 
-FileName = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(printable)]
+FileName = Annotated[str, StringConstraints(min_length=1, max_length=200), Printable()]
 """The name of an uploaded file, without folders."""
 
-ClassName = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(printable)]
+ClassName = Annotated[str, StringConstraints(min_length=1, max_length=200), Printable()]
 
 ParameterPrefix = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.\-]{1,200}$")]
 
 RenamedPrefix = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.\-]{0,200}$")]
 """What a prefix becomes; nothing drops it."""
-NameInFile = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(printable)]
+NameInFile = Annotated[str, StringConstraints(min_length=1, max_length=200), Printable()]
 """A name as another program wrote it into a file, such as `Identity:0` or `module.fc1`."""
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -62,7 +80,8 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 ModelId = Annotated[str, StringConstraints(pattern=rf"^mdl_{_UUID}$"), Field(description="A model's id.")]
 DatasetId = Annotated[str, StringConstraints(pattern=rf"^ds_{_UUID}$"), Field(description="A dataset's id.")]
-JobId = Annotated[str, StringConstraints(pattern=rf"^job_{_UUID}$"), Field(description="A job's id.")]
+JOB_ID = f"job_{_UUID}"
+JobId = Annotated[str, StringConstraints(pattern=rf"^{JOB_ID}$"), Field(description="A job's id.")]
 
 Dimension = Annotated[int, Field(ge=1, le=65_536)]
 Shape = Annotated[tuple[Dimension, ...], Field(min_length=1, max_length=4)]
@@ -85,8 +104,8 @@ PositiveDeviation = Annotated[float, Field(ge=MIN_DEVIATION, le=1e30)]
 
 Metadata = Annotated[
     dict[
-        Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(printable)],
-        Annotated[str, StringConstraints(max_length=1024), AfterValidator(printable)],
+        Annotated[str, StringConstraints(min_length=1, max_length=64), Printable()],
+        Annotated[str, StringConstraints(max_length=1024), Printable()],
     ],
     Field(max_length=32, description="Notes of the client: at most 32 short strings, by name."),
 ]

@@ -79,7 +79,12 @@ def upload_body(*manifests: str, most_files: int = 1) -> dict[str, Any]:
         },
         "file": file if most_files == 1 else files,
     }
-    schema = {"type": "object", "required": ["manifest", "file"], "properties": parts}
+    schema = {
+        "type": "object",
+        "required": ["manifest", "file"],
+        "additionalProperties": False,
+        "properties": parts,
+    }
     encoding = {"manifest": {"contentType": "application/json"}}
     content = {"multipart/form-data": {"schema": schema, "encoding": encoding}}
     return {"requestBody": {"required": True, "content": content}}

@@ -21,13 +21,16 @@ class Health(Answer):
     )
 
 
-@router.get("/healthz", responses={200: json_content("Health", "The process answers.")})
+@router.get("/healthz", responses={200: json_content("Health", "The process answers."), 400: problem(400)})
 async def get_health() -> Response:
     """Check that the process answers."""
     return json_answer(Health(status="alive"))
 
 
-@router.get("/readyz", responses={200: json_content("Health", "The process can work."), 503: problem(503)})
+@router.get(
+    "/readyz",
+    responses={200: json_content("Health", "The process can work."), 400: problem(400), 503: problem(503)},
+)
 async def get_readiness(services: TheServices) -> Response:
     """Check that the process can work: its database answers."""
     await services.database.ping()

@@ -16,7 +16,12 @@ T = TypeVar("T")
 MOST = 200
 Limit = Annotated[int, Query(ge=1, le=MOST, description="Largest number of entries in the page.")]
 After = Annotated[
-    str | None, Query(max_length=200, description="`next` of the previous page; the first page when left out.")
+    str | None,
+    Query(
+        max_length=200,
+        description="`next` of the previous page; the first page when left out.",
+        json_schema_extra={"pattern": "^[A-Za-z0-9_-]+$"},
+    ),
 ]
 
 

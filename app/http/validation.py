@@ -13,6 +13,7 @@ from app.contracts.base import NAME_FORM, NAME_PATTERN
 from app.contracts.problems import Problem
 from app.contracts.resources.inputs.arrays import ArrayInput
 from app.contracts.specs.training import TrainingSpec
+from app.db.base import json_text
 from app.http import strict_json
 from app.http.errors import BadRequest, Invalid
 
@@ -20,10 +21,12 @@ T = TypeVar("T")
 _LONGEST_DETAIL = 600
 _LONGEST_NAME = 80
 _MOST_ERRORS = 200
+_LARGEST_WHOLE = 2**53
+"""Above it a float stands for several whole numbers."""
 _NO_OBJECT = ("model_type", "model_attributes_type", "dict_type")
 """pydantic's error types where an object is expected."""
-_WRONG_TYPE = "wrong_type"
-_SPEAKING = ("invalid_value", "weights_sum_to_zero", "duplicate_name", "dataset_required", "needs_no_dataset")
+WRONG_TYPE = "wrong_type"
+SPEAKING = ("invalid_value", "weights_sum_to_zero", "duplicate_name", "dataset_required", "needs_no_dataset")
 """Codes of our own validators, whose messages are complete."""
 
 _OF_KEYS = ("missing", "extra_forbidden", "dataset_required")
@@ -73,11 +76,31 @@ _KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean",
 
 
 def validate(adapter: TypeAdapter[T], data: bytes, *, parsed: Any) -> T:
-    """Validate a document that `strict_json` has parsed; raises Invalid with one problem for each error."""
+    """Validate a document that `strict_json` has parsed; raises Invalid with one problem for each error.
+
+    To JSON Schema, and to JavaScript, `3.0` is an integer. Contracts are strict, so a document with such numbers is
+    validated once more, with integers in their place.
+    """
     try:
         return adapter.validate_json(data)
     except ValidationError as error:
-        raise Invalid(problems_of(error, parsed)) from None
+        whole = _with_whole_numbers(parsed)
+        if json_text(whole) == json_text(parsed):
+            raise Invalid(problems_of(error, parsed)) from None
+    try:
+        return adapter.validate_json(json_text(whole))
+    except ValidationError as error:
+        raise Invalid(problems_of(error, whole)) from None
+
+
+def _with_whole_numbers(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _LARGEST_WHOLE:
+        return int(value)
+    if isinstance(value, list):
+        return [_with_whole_numbers(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _with_whole_numbers(item) for key, item in value.items()}
+    return value
 
 
 def parse_as(adapter: TypeAdapter[T], data: bytes) -> T:
@@ -91,13 +114,13 @@ def problems_of(error: ValidationError, document: Any) -> list[Problem]:
     by_place: dict[str, list[ErrorDetails]] = {}
     for item in error.errors(include_url=False)[:_MOST_ERRORS]:
         place = placed(item["loc"], document, ends_in_key=item["type"] in _OF_KEYS)
-        code = CODES.get(item["type"], _WRONG_TYPE)
+        code = CODES.get(item["type"], WRONG_TYPE)
         problem = Problem(pointer=strict_json.json_pointer(place), code=code, detail=_detail(item, code, document))
         found.setdefault((problem.pointer, problem.code), problem)
         by_place.setdefault(problem.pointer, []).append(item)
     # Of several errors that a union reports at one place, wrong types are the least informative: drop them.
-    specific = {place for place, code in found if code != _WRONG_TYPE}
-    kept = [problem for (place, code), problem in found.items() if code != _WRONG_TYPE or place not in specific]
+    specific = {place for place, code in found if code != WRONG_TYPE}
+    kept = [problem for (place, code), problem in found.items() if code != WRONG_TYPE or place not in specific]
     kept = [_of_all_members(problem, by_place[problem.pointer]) for problem in kept]
     return [problem for problem in kept if not _follows_from_others(problem, kept)]
 
@@ -168,7 +191,7 @@ def _detail(item: ErrorDetails, code: str, document: Any) -> str:
     if item["type"] in _LENGTHS:
         return _length_hint(item)
     message = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    if code in _SPEAKING:
+    if code in SPEAKING:
         return message[:_LONGEST_DETAIL]
     return f"{message.replace('Input should be', 'expected')}, found {_described(item['input'])}"[:_LONGEST_DETAIL]
 
@@ -252,12 +275,23 @@ def _described(value: Any) -> str:
     return _KINDS.get(type(value), "something else")
 
 
+def _query_values(request: Request) -> list[str]:
+    return [value for _, value in request.query_params.multi_items()]
+
+
 _REPEATABLE = frozenset({"label", "series"})
 """Query parameters that may occur several times."""
 
 
-def check_query(request: Request) -> None:
-    """Raises BadRequest for unknown parameters: a misspelt `?dryrun=true` must not submit a job."""
+def check_url(request: Request) -> None:
+    """Raises BadRequest for unknown parameters (a misspelt `?dryrun=true` must not submit a job), and for the character
+    NUL in the path or the query, which go to statements: PostgreSQL has no text with it.
+    """
+    if any("\0" in text for text in (request.scope["path"], *request.query_params, *_query_values(request))):
+        raise BadRequest(
+            "invalid_parameter",
+            "expected text without the character NUL (`%00`) in the path and the query, found one: leave it out",
+        )
     route = request.scope["route"]
     assert isinstance(route, APIRoute)
     known = {field.alias for field in route.dependant.query_params}

@@ -20,11 +20,11 @@ from app.contracts.base import (
     NameInFile,
     PositiveDeviation,
     PositiveScale,
+    Printable,
     RenamedPrefix,
     Shape,
     Title,
     left_out,
-    printable,
 )
 from app.contracts.resources.inputs.arrays import ArrayInput, Columns
 from app.contracts.resources.inputs.audio import AudioInput
@@ -249,7 +249,7 @@ class ModelManifest(Contract):
         description="The network; required for safetensors and state_dict, not allowed for onnx and huggingface, whose "
         "files contain a graph or a configuration.",
     )
-    key: Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(printable)] | None = Field(
+    key: Annotated[str, StringConstraints(min_length=1, max_length=256), Printable()] | None = Field(
         default=None,
         description="Where the state_dict is in a checkpoint of several, as `state_dict_ema` or `nets.student`; found "
         "by itself where there is one. For state_dict files.",

@@ -6,9 +6,9 @@ by the first attempt.
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
-from app.contracts.base import Contract, Name, left_out, printable, tuples
+from app.contracts.base import Contract, Name, Printable, left_out, tuples
 from app.contracts.specs.quantization import QuantizationSpec
 from app.contracts.specs.searches import Rate, RateSearch
 from app.contracts.specs.supervision.label_losses import ClassWeights, LabelLoss
@@ -95,7 +95,7 @@ class EarlyStopping(Contract):
     )
 
 
-LayerName = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(printable)]
+LayerName = Annotated[str, StringConstraints(min_length=1, max_length=200), Printable()]
 """Name of a layer or parameter of a network, or of a group of them."""
 
 

@@ -12,6 +12,7 @@ Mode = Literal["validation", "serialization"]
 Schemas = Mapping[str, TypeAdapter[Any]]
 _REFERENCE: Final = "#/components/schemas/{model}"
 _NULL: Final = {"type": "null"}
+_WITHOUT_NUL: Final = r"^[^\x00]*$"
 
 
 def operation_id(route: APIRoute) -> str:
@@ -94,6 +95,7 @@ def install(app: FastAPI, schemas: Schemas, changes: Mapping[str, str]) -> None:
             for path in document["paths"].values():
                 for operation in path.values():
                     _without_foreign_errors(operation)
+                    _as_texts(operation)
             found = components(schemas)
             found |= {name: changes_of(name, manifest, found[manifest]) for name, manifest in changes.items()}
             document["components"]["schemas"] = dict(sorted(found.items()))
@@ -101,6 +103,21 @@ def install(app: FastAPI, schemas: Schemas, changes: Mapping[str, str]) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+
+
+def _as_texts(operation: dict[str, Any]) -> None:
+    """Parameters as the texts that they are: one that may be left out is None to its function, but no text is null; and
+    in none is the character NUL.
+    """
+    for parameter in operation.get("parameters", ()):
+        schema = parameter["schema"]
+        choices = [each for each in schema.get("anyOf", ()) if each != _NULL]
+        if len(choices) == 1:
+            del schema["anyOf"]
+            schema |= choices[0]
+        text = schema.get("items", schema)
+        if text.get("type") == "string" and not {"enum", "const"} & text.keys():
+            text.setdefault("pattern", _WITHOUT_NUL)
 
 
 def _without_foreign_errors(operation: dict[str, Any]) -> None:

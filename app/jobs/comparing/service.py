@@ -39,12 +39,14 @@ async def compare(services: Services, caller: Caller, text: str) -> Comparison:
 
 def _ids(text: str) -> list[JobId]:
     ids = [part.strip() for part in text.split(",")]
-    if not 2 <= len(ids) <= MOST_JOBS or len(set(ids)) != len(ids) or "" in ids:
+    if not 2 <= len(ids) <= MOST_JOBS or "" in ids:
         raise BadRequest(
             "invalid_parameter",
-            f"expected `jobs` to be 2 to {MOST_JOBS} different ids separated by commas, found {len(ids)} of which "
-            f"{len(set(ids) - {''})} differ: name each job once",
+            f"expected `jobs` to be 2 to {MOST_JOBS} ids separated by commas, found {len(ids) - ids.count('')}: name "
+            "as many, with nothing between two commas left out",
         )
+    if len(set(ids)) != len(ids):
+        raise BadRequest("duplicate_name", "expected `jobs` to be different ids, found one twice: name each job once")
     return ids
 
 

@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from typing import Final
 
 REQUESTS: Final[Mapping[str, str]] = {
+    "idempotency_key_reused": "send other content with a new Idempotency-Key",
+    "invalid_request": "correct the places that `errors` lists",
+    "no_checkpoint": "retry the job from its start",
+    "succeeded": "submit the spec again, with another seed for another student",
     "dataset_required": "name a dataset whose rows the model reads",
     "needs_no_dataset": "leave `dataset` out of an export as ONNX",
     "answer_not_finite": "check the scale of the numbers in the row",
@@ -389,6 +393,7 @@ CATALOGUE: Final[Mapping[str, str]] = {**REQUESTS, **UPLOADS, **SPECS, **JOBS}
 COMPUTED: Final = frozenset(
     {
         "http_error",
+        "invalid_request",
         "method_not_allowed",
         "not_found",
         "tagging_undefined",

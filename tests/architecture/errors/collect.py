@@ -16,6 +16,8 @@ PLACES = {
     "problem": 1,
     "_problem": 1,
     "at": 1,
+    "Invalid": 1,
+    "NotRetryable": 0,
     "ApiError": 0,
     "BadRequest": 0,
     "Unauthorized": 0,

@@ -225,7 +225,8 @@ async def test_a_task_without_labels_is_left_out_with_its_reason(harness: ApiHar
 async def test_jobs_that_cannot_be_compared_are_refused_each_by_its_code(harness: ApiHarness) -> None:
     project = await a_project(harness)
     one, two = await project.with_accuracy(0.94), await project.with_accuracy(0.95)
-    assert await project.refused(one) == await project.refused(one, one) == (400, "invalid_parameter")
+    assert await project.refused(one) == (400, "invalid_parameter")
+    assert await project.refused(one, one) == (400, "duplicate_name")
     assert await project.refused(one, two, "") == (400, "invalid_parameter")
     assert await project.refused(one, *map(str, range(20))) == (400, "invalid_parameter")
     assert await project.refused(one, "job_none") == (404, "unknown_job")

@@ -186,7 +186,7 @@ async def test_layers_name_what_a_feature_term_may_tap(harness: ApiHarness) -> N
 @pytest.mark.parametrize("path", ["models", "datasets", "jobs"])
 async def test_another_projects_ids_do_not_exist_here(harness: ApiHarness, path: str) -> None:
     prefix = {"models": "mdl", "datasets": "ds", "jobs": "job"}[path]
-    for identity in (f"{prefix}_01890000-0000-7000-8000-000000000000", "x", "..%2f..%2fetc", "%00", "a" * 500):
+    for identity in (f"{prefix}_01890000-0000-7000-8000-000000000000", "x", "..%2f..%2fetc", "a" * 500):
         answer = await harness.http.get(f"/v1/{path}/{identity}")
         assert answer.status_code == 404
         assert answer.headers["content-type"] == "application/problem+json"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from app.contracts.base import PRINTABLE_PATTERN, printable
 from app.http.docs.examples import EXAMPLES
 from app.main import SCHEMAS, create_app
 from app.settings import Settings
@@ -137,3 +138,48 @@ def test_there_is_an_example_of_every_kind_of_job(document: Node) -> None:
 
 def test_nothing_is_an_example_of_a_request_that_does_not_exist() -> None:
     assert EXAMPLES.keys() == {*REQUESTS, *(f"{name}Changes" for name in MANIFESTS)}
+
+
+def test_parameters_are_texts_that_are_never_null_nor_hold_the_character_nul(document: Node) -> None:
+    schemas = {
+        f"{name} {each['name']}": each["schema"]
+        for name, operation in operations(document)
+        for each in operation.get("parameters", ())
+    }
+    assert len(schemas) > 50
+    assert [name for name, schema in schemas.items() if any(each.get("type") == "null" for each in nodes(schema))] == []
+    for name, schema in schemas.items():
+        text = schema.get("items", schema)
+        if text.get("type") == "string":
+            assert not Draft202012Validator(text).is_valid("\0"), name
+
+
+def test_an_upload_has_no_other_parts_than_its_manifest_and_its_file(document: Node) -> None:
+    schemas = [content["schema"] for name, content in contents(document) if name.endswith("multipart/form-data")]
+    assert [schema["additionalProperties"] for schema in schemas] == [False, False]
+
+
+def test_every_operation_may_refuse_a_request_that_cannot_be_read(document: Node) -> None:
+    assert [name for name, operation in operations(document) if "400" not in operation["responses"]] == []
+    assert "503" in document["paths"]["/readyz"]["get"]["responses"]
+
+
+@pytest.mark.parametrize(("count", "fits"), [(1, False), (2, True), (20, True), (21, False)])
+def test_jobs_are_compared_by_two_to_twenty_ids(document: Node, count: int, fits: bool) -> None:
+    ids = ",".join([f"job_{'0' * 8}-0000-7000-8000-{'0' * 12}"] * count)
+    (jobs,) = document["paths"]["/v1/compare"]["get"]["parameters"]
+    assert Draft202012Validator(jobs["schema"]).is_valid(ids) is fits
+
+
+def test_a_printable_text_is_what_its_pattern_matches() -> None:
+    def is_printable(text: str) -> bool:
+        try:
+            return printable(text) == text
+        except ValueError:
+            return False
+
+    pattern = Draft202012Validator({"pattern": PRINTABLE_PATTERN})
+    # Not at the end: to Python, `$` is also before a last newline.
+    texts = [f"a{chr(code)}b" for code in range(0x300)]
+    assert [text for text in texts if pattern.is_valid(text) is not is_printable(text)] == []
+    assert 0 < sum(map(is_printable, texts)) < len(texts)

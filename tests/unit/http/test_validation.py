@@ -263,3 +263,19 @@ def test_a_graphs_name_with_other_characters_is_told_of_rename(form: str, field:
         parse_as(TypeAdapter(ModelManifest), json.dumps(manifest).encode())
     assert ('"rename": {"Identity:0": ' in caught.value.detail) is (form == "onnx")
     assert "write `_` for them" in caught.value.detail
+
+
+def test_a_whole_number_is_an_integer_however_it_is_written() -> None:
+    spec = train(training={"epochs": 3, "learning_rate": 1.0, "momentum": 0.5})
+    written = json.dumps(spec).replace('"epochs": 3', '"epochs": 3.0').replace("[8]", "[8e0]")
+    assert "3.0" in written
+    assert parse_as(JOB_SPEC, written.encode()) == parse_as(JOB_SPEC, json.dumps(spec).encode())
+
+
+@pytest.mark.parametrize("epochs", [3.5, 1e300, -1e300])
+def test_a_number_that_is_not_whole_is_no_integer(epochs: float) -> None:
+    assert faults(train(training={"epochs": epochs})) == {"/training/epochs": "wrong_type"}
+
+
+def test_whole_numbers_are_no_errors_beside_others() -> None:
+    assert faults(train(training={"epochs": 3.0}, labels=3.0)) == {"/labels": "wrong_type"}

@@ -7,9 +7,9 @@ The API has neither library: a worker builds the network once and measures what 
 
 from typing import Annotated, Literal, Self, assert_never
 
-from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, model_validator
+from pydantic import Field, StringConstraints, TypeAdapter, model_validator
 
-from app.contracts.base import Contract, Finite, ModelId, PositiveDeviation, Shape, digest_of, left_out, printable
+from app.contracts.base import Contract, Finite, ModelId, PositiveDeviation, Printable, Shape, digest_of, left_out
 from app.contracts.problems import Problem
 from app.contracts.specs.families import structure
 from app.contracts.specs.families.embeddings import Embedding
@@ -34,7 +34,7 @@ MOST_PARAMETERS = 1 << 30
 LEAST_SIDE, MOST_SIDE = 8, 1024
 
 
-InLibrary = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(printable)]
+InLibrary = Annotated[str, StringConstraints(min_length=1, max_length=200), Printable()]
 """A name in a library."""
 Number = Annotated[int, Field(ge=0, le=65_536)]
 Size = tuple[Number, Number]

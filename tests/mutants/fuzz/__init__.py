@@ -1,0 +1,1 @@
+"""A running service under generated calls, and its inspection under changed files: `make fuzz MINUTES=n`."""
