@@ -102,7 +102,7 @@ def test_a_client_that_reads_nothing_does_not_keep_jobs_from_their_drain(
     with socket.create_connection(("127.0.0.1", service.port)) as client:
         key = service.http.headers["Authorization"]
         client.sendall(
-            f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: {key}\r\nContent-Length: 9\r\n"
+            f"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {key}\r\nContent-Length: 9\r\n"
             "Expect: 100-continue\r\n\r\n".encode()
         )
         client.settimeout(10)

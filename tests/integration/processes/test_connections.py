@@ -91,10 +91,12 @@ def test_requests_in_progress_outlast_the_deadlines_and_beyond_them_only_probes_
     assert most < FILES / 2
     slow = (
         f"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {api.key}\r\n"
-        "Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+        "Content-Type: application/json\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n"
     ).encode()
     with ExitStack() as stack:
         busy = [stack.enter_context(api.connect(slow)) for _ in range(most)]
+        for each in busy:  # until a request has begun, its connection is an idle one, which gives way to others
+            assert each.recv(65_536).startswith(b"HTTP/1.1 100 ")
         ends = time.monotonic() + HEADER_SECONDS + 1.5
         while time.monotonic() < ends:
             for each in busy:
