@@ -14,7 +14,7 @@ from tests.mutants.table import Counts, table_of
 from tests.mutants.verdict import Verdict, judge, misfit_of
 from workers.runtime.child.pool import ChildPool
 
-SHORT, LONG = 100, 5000
+SHORT, LONG = 50, 5000
 WAY_OUT = "the file is damaged: write it again"
 
 
@@ -42,7 +42,7 @@ async def _failed(
     return failed, outcomes
 
 
-@pytest.mark.parametrize("count", sample((SHORT, 2 * SHORT), keep=(SHORT,)))
+@pytest.mark.parametrize("count", sample((SHORT, 4 * SHORT), keep=(SHORT,)))
 @pytest.mark.timeout(900)
 @pytest.mark.asyncio(loop_scope="module")
 async def test_changed_uploads_are_refused_or_read_as_they_are(
