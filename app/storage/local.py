@@ -16,7 +16,7 @@ _READ_ONLY = 0o400
 
 
 class LocalStore:
-    """Blobs as files `<root>/ab/cdef…`, which their owner can read, and nobody write."""
+    """Blobs as files `<root>/ab/cdef…`, readable by their owner and writable by no user."""
 
     def __init__(self, root: Path) -> None:
         self._root = root

@@ -20,8 +20,9 @@ def create_private_files() -> None:
 def private_folder(folder: Path) -> None:
     """Create the folder, or take group and others their access to it, and to all below.
 
-    What is below is looked at only where the folder itself was open: in a closed one nobody reaches it. The folder is
-    last, so that a start that was cut short is repeated. What belongs to another user is left as it is, with a warning.
+    What is below is looked at only where the folder itself was open: other users cannot reach into a closed one. The
+    folder is last, so that a start that was cut short is repeated. What belongs to another user is left as it is, with
+    a warning.
     """
     folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     if not folder.stat().st_mode & _OTHERS:

@@ -10,6 +10,8 @@ from pydantic import TypeAdapter
 
 from app.contracts.specs.architectures import Architecture
 from app.contracts.specs.jobs import TrainJob
+from app.contracts.specs.training import TrainingSpec
+from app.contracts.wire.orders import Order
 from tests.engine.harness import TEACHER, EngineHarness, report_of
 from workers.engine.common.memory_format import in_channels_last, networks_in
 from workers.engine.common.stop import NeverStop
@@ -45,7 +47,7 @@ def test_a_network_computes_the_same_function_in_both_orders(family: str, shape:
     ours, plain = pair(family, shape)
     x = torch.randn(16, *shape)
     orders: list[bool] = []
-    ours.stages[0].register_forward_hook(  # type: ignore[index, union-attr]  # both families have stages
+    ours.get_submodule("stages.0").register_forward_hook(
         lambda module, given, h: orders.append(h.is_contiguous(memory_format=torch.channels_last))
     )
     one, other = ours(x)["label"], plain(x)["label"]
@@ -105,16 +107,21 @@ def spec(**training: Any) -> dict[str, Any]:
     }
 
 
+def training_of(order: Order) -> TrainingSpec:
+    assert isinstance(order.spec, TrainJob)
+    return order.spec.training
+
+
 def test_it_is_chosen_for_images_and_frozen_with_the_job(harness: EngineHarness) -> None:
     harness.dataset(images(), **IMAGES)
     chosen = harness.order(spec())
-    assert chosen.spec.training.memory_format == "channels_last"  # type: ignore[union-attr]
+    assert training_of(chosen).memory_format == "channels_last"
     assert "/training/memory_format" in chosen.chosen
     named = harness.order(spec(memory_format="contiguous"))
-    assert named.spec.training.memory_format == "contiguous"  # type: ignore[union-attr]
+    assert training_of(named).memory_format == "contiguous"
     mlp = harness.order({**spec(), "model": {"family": "mlp", "hidden": [4]}})
-    assert mlp.spec.training.memory_format is None  # type: ignore[union-attr]
-    assert "memory_format" not in mlp.spec.training.model_dump(), "old documents keep their digests"  # type: ignore[union-attr]
+    assert training_of(mlp).memory_format is None
+    assert "memory_format" not in training_of(mlp).model_dump(), "old documents keep their digests"
 
 
 def test_a_job_without_it_trains_as_before_there_was_it(harness: EngineHarness) -> None:

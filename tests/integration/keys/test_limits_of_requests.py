@@ -61,7 +61,7 @@ async def test_long_polls_and_streams_of_a_key_are_bounded_together(limited: Ope
         polls = [asyncio.create_task(harness.http.get(f"/v1/jobs/{job}?wait=30"))]
         polls.append(asyncio.create_task(harness.http.get(f"/v1/jobs/{job}/events", headers=stream)))
         async with asyncio.timeout(30):
-            while sum(harness.services.open_waits.values()) < 2:  # noqa: ASYNC110
+            while sum(harness.services.open_waits.values()) < 2:  # noqa: ASYNC110 (the requests open them)
                 await asyncio.sleep(0.005)
         for path, headers in ((f"jobs/{job}?wait=1", {}), (f"jobs/{job}/events", stream)):
             third = await harness.http.get(f"/v1/{path}", headers=headers)

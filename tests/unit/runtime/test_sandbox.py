@@ -116,7 +116,7 @@ OUTCOMES = {
     "set the clock": DENIED,
     "personality": DENIED,
 }
-"""The same for every child, whoever runs it."""
+"""The same for every child and every user."""
 OF_JOBS = {"write a checkpoint": "done", "write a cache entry": "done"}
 OF_INSPECTIONS = {"write a checkpoint": REFUSED, "write a cache entry": REFUSED}
 IN_FORCE = ["few_calls", "few_files", "limits", "no_capabilities", "no_network", "no_new_privileges"]

@@ -1,10 +1,10 @@
-"""Signs of progress, by which whoever watches the process of a job tells slow work from work that never ends."""
+"""Signs of progress, by which the supervisor of a job tells slow work from work that never ends."""
 
 from collections.abc import Callable
 
 
 def _ignore() -> None:
-    """Nobody watches: in notebooks and tests."""
+    """Without a supervisor: in notebooks and tests."""
 
 
 _listener: Callable[[], None] = _ignore

@@ -1,4 +1,4 @@
-"""Jobs as JSON from their stored texts: as their schema has them, whoever wrote the row."""
+"""Jobs as JSON from their stored texts: equal to their schema, whichever version wrote the row."""
 
 import json
 from collections.abc import Callable

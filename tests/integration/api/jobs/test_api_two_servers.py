@@ -65,7 +65,7 @@ async def test_a_key_revoked_during_its_lookup_is_not_remembered(
     live = repository.live
 
     async def revoked_meanwhile(*arguments: object) -> object:
-        found = await live(*arguments)  # type: ignore[arg-type]
+        found = await live(*arguments)  # type: ignore[arg-type]  # those of the function that it stands for
         if found is not None:
             async with harness.services.database.write() as session:
                 await repository.revoke(session, found.id)
