@@ -3,7 +3,6 @@
 The bar: under 50 ms to the claim, under 0.5 s to the first step, on an idle warm slot with its inputs in the cache.
 """
 
-import json
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 
 from tests.benchmarks.figures import line, ratio, say
+from tests.benchmarks.jobs.uploads import upload_dataset
 from tests.demo.service import Service
 
 pytestmark = pytest.mark.benchmark
@@ -36,12 +36,7 @@ def _dataset(http: httpx.Client, folder: Path) -> str:
         "inputs": {"x": {"kind": "array", "scale": 1 / 255}},
         "targets": {"y": {"kind": "class", "classes": 10}},
     }
-    with file.open("rb") as body:
-        made = http.post("/v1/datasets", files={"manifest": (None, json.dumps(manifest).encode()), "file": body})
-    made.raise_for_status()
-    found = http.get(f"/v1/datasets/{made.json()['id']}?wait=60").json()
-    assert found["state"] == "ready", found["rejection"]
-    return str(found["id"])
+    return upload_dataset(http, manifest, file)
 
 
 def _run(http: httpx.Client, spec: dict[str, Any]) -> tuple[float, float, float]:

@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from tests.benchmarks.figures import line, ratio, say
+from tests.benchmarks.jobs.uploads import upload_dataset
 from tests.demo.digits import write_digits
 from tests.demo.service import Service
 
@@ -60,12 +61,7 @@ def _dataset(http: httpx.Client, file: Path) -> str:
         "inputs": {"x": {"kind": "array", "shape": [1, 28, 28], "scale": 1 / 255}},
         "targets": {"digit": {"kind": "class", "classes": 10}},
     }
-    with file.open("rb") as body:
-        made = http.post("/v1/datasets", files={"manifest": (None, json.dumps(manifest).encode()), "file": body})
-    made.raise_for_status()
-    found = http.get(f"/v1/datasets/{made.json()['id']}?wait=60").json()
-    assert found["state"] == "ready", found["rejection"]
-    return str(found["id"])
+    return upload_dataset(http, manifest, file)
 
 
 def test_what_a_job_costs_beside_a_plain_script(tmp_path: Path) -> None:
