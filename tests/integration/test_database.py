@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import func, insert, select, text
@@ -17,6 +18,7 @@ from app.db.clock import BootId, LeaseClock
 from app.db.engine import Database, open_database
 from app.db.errors import DatabaseUnavailable, UnsupportedDatabase
 from app.db.listeners import sqlite as listening
+from app.db.reads import Query
 from app.db.rows import DEFAULT_PROJECT, OutboxRow, ProjectRow
 from app.db.signals import WORK, announce
 
@@ -55,6 +57,18 @@ async def test_a_block_that_fails_leaves_nothing(database: Database) -> None:
             raise RuntimeError("on purpose")
     await add(database, "kept")
     assert await topics(database) == ["kept"]
+
+
+async def test_first_reads_that_come_together_open_few_connections(database: Database) -> None:
+    names: Query[Any] = Query(tuple, select(ProjectRow.name))
+    before = open_descriptors()
+    found = await asyncio.gather(*(database.fetch(names) for _ in range(100)))
+    assert all(each == found[0] and len(each) == 1 for each in found)
+    assert open_descriptors() - before <= 27  # as `app.cli.connections.limits` reserves
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def test_a_cancelled_task_leaves_nothing_and_frees_the_writer(database: Database) -> None:

@@ -30,6 +30,7 @@ class SqliteReads:
         self._own = threading.local()
         self._open: list[sqlite3.Connection] = []
         self._short: sqlite3.Connection | None = None
+        self._connecting = asyncio.Lock()  # first reads come together, and each connection takes three descriptors
 
     async def fetch(self, query: Query[Row], values: Values) -> list[Row]:
         """The rows. Raises DatabaseUnavailable."""
@@ -37,9 +38,8 @@ class SqliteReads:
         given = {**compiled.constants, **values}
         loop = asyncio.get_running_loop()
         try:
-            if self._short is None:
-                self._short = await loop.run_in_executor(self._threads, self._connected_for_short)
-            found = self._short.execute(compiled.text, given).fetchall()
+            short = self._short or await self._connected_once()
+            found = short.execute(compiled.text, given).fetchall()
         except sqlite3.OperationalError:  # it is longer, or would have to wait for another process
             try:
                 found = await loop.run_in_executor(self._threads, self._fetch, compiled.text, given)
@@ -53,6 +53,13 @@ class SqliteReads:
             connection = self._connected(BUSY_SECONDS)
             self._own.connection = connection
         return connection.execute(text, values).fetchall()
+
+    async def _connected_once(self) -> sqlite3.Connection:
+        async with self._connecting:
+            if self._short is None:
+                loop = asyncio.get_running_loop()
+                self._short = await loop.run_in_executor(self._threads, self._connected_for_short)
+            return self._short
 
     def _connected_for_short(self) -> sqlite3.Connection:
         connection = self._connected(0)
