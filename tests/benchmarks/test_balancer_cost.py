@@ -85,7 +85,7 @@ def ours(students: Students, method: str) -> Step:
     def step() -> None:
         students.forget()
         balancer.begin_step(0)
-        balancer.backward(Losses(present, tuple(students.losses()[1])), parameters)
+        balancer.backward(Losses.of(present, students.losses()[1]), parameters)
         balancer.finish(present, parameters, 0)
         balancer.after_step(again)
 

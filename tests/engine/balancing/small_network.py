@@ -92,7 +92,7 @@ def balance(
     present = tuple(i for i, name in enumerate(names) if name in losses)
     trained = parameters_of(network, names)
     balancer.begin_step(step)
-    balancer.backward(Losses(present, tuple(losses[names[i]] for i in present)), trained)
+    balancer.backward(Losses.of(present, [losses[names[i]] for i in present]), trained)
     balancer.finish(present, trained, step)
 
 

@@ -40,7 +40,7 @@ def balanced(balancer: Balancer, network: Network, absent: tuple[str, ...] = ())
     present = tuple(i for i, name in enumerate(NAMES) if name not in absent)
     trained = parameters(network)
     balancer.begin_step(0)
-    balancer.backward(Losses(present, tuple(losses[NAMES[i]] for i in present)), trained)
+    balancer.backward(Losses.of(present, [losses[NAMES[i]] for i in present]), trained)
     balancer.finish(present, trained, 0)
     return {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
 

@@ -415,7 +415,7 @@ def test_micro_batches_sum_to_the_whole_batch(method: str, size: int) -> None:
     second.begin_step(0)
     for part in torch.split(x, size):
         losses = losses_of(parted, part, total=12)
-        second.backward(Losses((0, 1, 2), tuple(losses.values()), batch_losses), parameters_of(parted))
+        second.backward(Losses.of((0, 1, 2), list(losses.values()), batch_losses), parameters_of(parted))
     second.finish((0, 1, 2), parameters_of(parted), 0)
     torch.testing.assert_close(trunk_gradient(parted), trunk_gradient(whole), rtol=1e-6, atol=1e-9)
     for name in NAMES:

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+
+from workers.engine.balancing.term_sum import TermSum
 
 
 @dataclass(frozen=True)
@@ -16,11 +18,22 @@ class Losses:
     """
 
     present: tuple[int, ...]
-    values: tuple[Tensor, ...]
+    terms: tuple[tuple[TermSum, ...], ...]
+    """The terms of each of these tasks, one or more."""
     whole: Tensor | None = None
     """The losses of the whole batch [K], detached, where `values` have the gradients of theirs and not the numbers (see
     training/accumulation.py); the same with each micro-batch.
     """
+
+    @classmethod
+    def of(cls, present: tuple[int, ...], values: Sequence[Tensor], whole: Tensor | None = None) -> "Losses":
+        """From the losses themselves."""
+        return cls(present, tuple((TermSum(value),) for value in values), whole)
+
+    @cached_property
+    def values(self) -> tuple[Tensor, ...]:
+        """The losses: the sum of each task's terms."""
+        return tuple(reduce(torch.add, [term.weighted for term in terms]) for terms in self.terms)
 
     def accumulated(self, before: Tensor | None, here: Tensor | None = None) -> Tensor:
         """The losses of the micro-batches up to and including this one [K], given their sum `before`. `here`: `values`,

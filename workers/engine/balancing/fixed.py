@@ -1,12 +1,16 @@
 """`fixed`: the literal weighted sum. With R by rows it comes to the weights Rᵀw."""
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import torch
 from torch import Tensor
 
-from workers.engine.balancing.balancer import Losses, Parameters, clip_together, refuse_others, stacked
+from workers.engine.balancing.balancer import Losses, Parameters, clip_together, refuse_others
 from workers.engine.balancing.relation.matrix import Relation
+
+_MOST_STARTS: Final = 64
+"""Gradients to start with that are kept: they differ by the tasks that are present and their counted rows."""
 
 
 class Fixed:
@@ -21,7 +25,7 @@ class Fixed:
         self._weights = tuple(weights)
         self._relation = relation
         self._coefficients: dict[tuple[tuple[int, ...], int], tuple[float, ...]] = {}
-        self._starts: dict[tuple[tuple[int, ...], int, torch.device, torch.dtype], Tensor] = {}
+        self._starts: dict[object, list[Tensor]] = {}
         self._last: tuple[int, ...] = ()
 
     @property
@@ -52,16 +56,21 @@ class Fixed:
         """Nothing to do."""
 
     def backward(self, losses: Losses, parameters: Parameters) -> None:
-        if losses.values:
-            values = stacked(losses.values)
-            torch.autograd.backward(values, self._start(losses.present, values))
+        if losses.terms:
+            values = [term.value for terms in losses.terms for term in terms]
+            torch.autograd.backward(values, self._starts_of(losses))
 
-    def _start(self, present: tuple[int, ...], like: Tensor) -> Tensor:
-        """The coefficients as what the backward pass starts with: the sum itself is never made."""
-        key = (present, self._version, like.device, like.dtype)
+    def _starts_of(self, losses: Losses) -> list[Tensor]:
+        """What the backward pass starts with at the value of each term: the gradient that it would have from the sum,
+        with the same bits. The sum itself is never made.
+        """
+        factors = tuple((term.weight, term.count, term.value.dtype) for terms in losses.terms for term in terms)
+        key = (losses.present, self._version, losses.terms[0][0].value.device, factors)
         if key not in self._starts:
-            self._starts = {kept: start for kept, start in self._starts.items() if kept[1] == key[1]}
-            self._starts[key] = torch.tensor(self.coefficients(present), dtype=like.dtype, device=like.device)
+            if len(self._starts) >= _MOST_STARTS:
+                self._starts.clear()
+            pairs = zip(self.coefficients(losses.present), losses.terms, strict=True)
+            self._starts[key] = [term.start(coefficient) for coefficient, terms in pairs for term in terms]
         return self._starts[key]
 
     def finish(self, present: Sequence[int], parameters: Parameters, step: int) -> None:

@@ -66,7 +66,7 @@ class GradientBalancer:
 
     def backward(self, losses: Losses, parameters: Parameters) -> None:
         """Add the gradients of a micro-batch: on the trunk to the tasks' rows, on the heads to `.grad`."""
-        if not losses.values:
+        if not losses.terms:
             return
         self._losses = losses.accumulated(self._losses)
         for k, (task, loss) in enumerate(zip(losses.present, losses.values, strict=True)):

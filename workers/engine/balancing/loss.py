@@ -79,7 +79,7 @@ class LossBalancer:
         self._step, self._weights, self._losses = step, None, None
 
     def backward(self, losses: Losses, parameters: Parameters) -> None:
-        if not losses.values:
+        if not losses.terms:
             return
         values = stacked(losses.values)
         place = self._places.of(losses.present, values.device)

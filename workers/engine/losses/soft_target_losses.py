@@ -6,7 +6,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import assert_never
+from typing import Final, assert_never
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,8 @@ is `relational`. A method that `needs_labels` takes the labels [n] after τ, or 
 """
 LabelFormula = Callable[[Tensor, Tensor, Tensor, float | Tensor], Tensor]
 """(student's log-odds [n, L], teachers' softened log p and log(1 − p) [n, L], τ) -> losses [n]."""
+
+_MOST_SOFTENED_BYTES: Final = 1 << 28
 
 
 def class_formula(term: LogitTerm) -> ClassFormula:
@@ -130,6 +132,10 @@ class ClassSoftTargets:
     exits: Exits | None = None
     row_weights: Column | None = None
     """float32 [N]; None: every row weighs 1, as in a relational term."""
+    softened: tuple[Column | None, ...] = ()
+    """The log-probabilities of each teacher on all rows, which no step needs to compute again; None where they are not
+    the same in every step, or take much memory.
+    """
 
     @classmethod
     def of(
@@ -150,6 +156,7 @@ class ClassSoftTargets:
         counted = ensemble.counted
         if needed is not None and not term.counts_unlabelled:
             counted = counted & (needed >= 0)
+        pairs = zip(ensemble.outputs, ensemble.specs, strict=True)
         return cls(
             name=name,
             weight=term.share,
@@ -165,6 +172,7 @@ class ClassSoftTargets:
             drawn=term.takes_drawn_classes,
             taps=() if exits is None else exits.layers,
             exits=exits,
+            softened=tuple(_softened_once(column, spec, term) for column, spec in pairs),
         )
 
     def losses(self, inputs: TermInputs, rows: Rows) -> Tensor:
@@ -194,8 +202,10 @@ class ClassSoftTargets:
     def _teacher(self, rows: Rows, tau: float | Tensor) -> tuple[Tensor, Tensor | None]:
         """The mean of the teachers, each softened first: log-probabilities [n, C], and the weights of drawn classes."""
         ensemble = self.ensemble
-        pairs = zip(ensemble.outputs, ensemble.specs, strict=True)
-        each = [self._softened(column, spec, rows, tau) for column, spec in pairs]
+        each = [
+            self._softened(column, spec, rows, tau) if done is None else (done.take(rows), None)
+            for column, spec, done in zip(ensemble.outputs, ensemble.specs, self.softened, strict=True)
+        ]
         if len(each) == 1:
             return each[0]
         log_shares = ensemble.log_shares_of(rows)
@@ -324,6 +334,19 @@ class LabelSoftTargets:
         yes, no = (mixture(torch.stack(side), log_shares) for side in zip(*sides, strict=True))
         losses = ensemble.masked(self.formula(widened(inputs.outputs), yes, no, tau), rows)
         return weighted(losses, self.row_weights, inputs, rows)
+
+
+def _softened_once(column: ColumnLike, spec: OutputSpec, term: LogitTerm) -> Column | None:
+    """A teacher's log-probabilities on all rows, each with the bits of `_softened`; None where the temperature or the
+    column is not the same in every step, or the column takes much memory.
+    """
+    tau = term.temperature
+    if not isinstance(tau, int | float) or not isinstance(column, Column) or term.standardize:
+        return None
+    if column.values.device.type != column.device.type or column.values.nbytes > _MOST_SOFTENED_BYTES:
+        return None
+    assert isinstance(spec, ClassOutput)
+    return Column(softened(class_scores(column.values.nan_to_num(), spec), tau), column.device)
 
 
 def _only(outputs: Sequence[Tensor], rows: Rows, counted: Tensor) -> tuple[list[Tensor], Rows]:

@@ -64,7 +64,7 @@ class Network(nn.Module, ABC):
 
     def in_shape(self, x: Tensor) -> Tensor:
         """Rows [N, …] -> [N, *input_shape]; rows of tokens may be narrower and stay as they are."""
-        return x.reshape(x.shape[0], *self.input_shape)
+        return x if x.shape[1:] == self.input_shape else x.reshape(x.shape[0], *self.input_shape)
 
     def is_token(self, x: Tensor) -> Tensor | None:
         """Which places of rows [N, …] are tokens and no padding, bool [N, T]; None where rows are numbers."""

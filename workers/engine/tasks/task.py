@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from app.contracts.resources.manifests import OutputSpec
+from workers.engine.balancing import TermSum
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.data.rows.columns import Rows
 from workers.engine.losses.term import Term, TermInputs
@@ -50,24 +51,21 @@ class Task:
         """The modules that the terms train besides the student, by `<task>/<term>`."""
         return {f"{self.name}/{term.name}": term.module for term in self.terms if term.module is not None}
 
-    def loss(self, inputs: TermInputs, rows: Rows, counts: Sequence[int]) -> tuple[Tensor | None, list[Tensor]]:
-        """(weighted loss or None where no row counts, each term's mean).
+    def loss(self, inputs: TermInputs, rows: Rows, counts: Sequence[int]) -> list[TermSum]:
+        """Each term of the loss, with its gradient.
 
         `inputs` and `rows` are of a micro-batch, `counts` the counted rows of the whole batch for each term: summed
-        over micro-batches, loss and means are those of the batch. A term without counted rows, or outside its phase, is
-        0 and has no gradient.
+        over micro-batches, the terms are those of the batch. A term without counted rows, or outside its phase, is 0
+        and has no gradient.
         """
-        means, total = [], None
+        terms = []
         for term, count, weight in zip(self.terms, counts, self.weights(inputs.progress), strict=True):
             if count == 0 or (weight == 0.0 and term.name in self.weight_schedules):
-                means.append(inputs.outputs.new_zeros((), dtype=torch.float32))
+                terms.append(TermSum(inputs.outputs.new_zeros((), dtype=torch.float32), weight=0.0))
                 continue
             losses = term.losses(inputs, rows)
-            mean = losses if term.relational else losses.sum() / count
-            means.append(mean.detach())
-            if weight > 0.0:
-                total = weight * mean if total is None else total + weight * mean
-        return total, means
+            terms.append(TermSum(losses, None, weight) if term.relational else TermSum(losses.sum(), count, weight))
+        return terms
 
 
 def learnable_rows(tasks: Sequence[Task], rows: Tensor) -> Tensor:

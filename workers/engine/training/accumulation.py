@@ -8,6 +8,7 @@ micro-batch), so they are the same in both passes; BatchNorm's running statistic
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -23,8 +24,8 @@ def accumulate_relational(learner: NetworkLearner, parts: Sequence[MicroBatch], 
     """Forward and backward of a batch in micro-batches `parts`: the gradient of the whole batch, at their memory."""
     batch = _batch_outputs(learner, parts)
     outputs, taps = batch.outputs, batch.taps
-    losses, means = learner.losses(batch, concatenate([part.rows for part in parts]), counts)
-    batch_losses = stacked([loss.detach() for loss in losses.values]) if losses.values else None
+    losses, terms = learner.losses(batch, concatenate([part.rows for part in parts]), counts)
+    batch_losses = stacked([loss.detach() for loss in losses.values]) if losses.terms else None
     leaves = [*outputs.values(), *taps.values()]
     module_parameters = [p for module in learner.modules.values() for p in module.parameters() if p.requires_grad]
     gradients = [
@@ -43,8 +44,8 @@ def accumulate_relational(learner: NetworkLearner, parts: Sequence[MicroBatch], 
                 extra = zip(module_parameters, gradient[len(leaves) :], strict=True)
                 pairs += [(p, g) for p, g in extra if g is not None]
             surrogates.append(_surrogate(pairs))
-        part_means = means if i == 0 else [torch.zeros_like(mean) for mean in means]
-        learner.accumulate(Losses(losses.present, tuple(surrogates), batch_losses), part_means)
+        recorded = terms if i == 0 else [replace(term, value=torch.zeros_like(term.value)) for term in terms]
+        learner.accumulate(Losses.of(losses.present, surrogates, batch_losses), recorded)
 
 
 def losses_of_batch(learner: NetworkLearner, parts: Sequence[MicroBatch], counts: Counts) -> Tensor:

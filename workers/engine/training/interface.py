@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from app.contracts.wire.events import ChildEvent, MetricPoint
-from workers.engine.balancing import Balancer, Losses, Parameters
+from workers.engine.balancing import Balancer, Losses, Parameters, TermSum
 from workers.engine.data.rows.columns import Rows
 from workers.engine.data.rows.inputs import Inputs
 from workers.engine.models import Network
@@ -123,12 +123,12 @@ class NetworkLearner(Protocol):
 
     def losses(
         self, outputs: StepOutputs, rows: Rows, counts: Counts, peers: PeerOutputs = ()
-    ) -> tuple[Losses, list[Tensor]]:
-        """(losses of the tasks that are present, mean of every term) for these rows."""
+    ) -> tuple[Losses, list[TermSum]]:
+        """(losses of the tasks that are present, every term) for these rows."""
         ...
 
-    def accumulate(self, losses: Losses, means: list[Tensor]) -> None:
-        """Add the gradients of the losses to the step's, and the terms' means to the recorded ones."""
+    def accumulate(self, losses: Losses, terms: Sequence[TermSum]) -> None:
+        """Add the gradients of the losses to the step's, and the terms' values to the recorded ones."""
         ...
 
     def task_losses(self) -> Tensor:

@@ -1,7 +1,7 @@
 """A learner: a network with its tasks, balancer, optimizer, and best weights so far."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf, isfinite
 from typing import Any
 
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from app.contracts.specs.phases import Phase
 from app.contracts.specs.training import TrainingSettings
 from app.contracts.wire.events import MetricPoint
-from workers.engine.balancing import Balancer, Losses, Parameters, Shared
+from workers.engine.balancing import Balancer, Losses, Parameters, Shared, TermSum
+from workers.engine.balancing.balancer import stacked
 from workers.engine.common.seeds import seed_step
 from workers.engine.data.rows.columns import Rows
 from workers.engine.data.rows.inputs import Inputs
@@ -26,11 +27,12 @@ from workers.engine.tasks.task import Task
 from workers.engine.training.accumulation import accumulate_relational, losses_of_batch
 from workers.engine.training.affinity import Observer
 from workers.engine.training.batch import Counts, MicroBatch, PeerOutputs, StepOutputs, batch_counts
+from workers.engine.training.fused_steps import FusedSteps
 from workers.engine.training.gradient_check import GradientCheck, are_finite
 from workers.engine.training.learner_state import load_modules, module_tensors, named_tensors, with_prefix
 from workers.engine.training.loss_recorder import LossRecorder
 from workers.engine.training.lr_schedules import Plateau, learning_rate
-from workers.engine.training.optimizers import load_optimizer, make_optimizer, optimizer_tensors, set_learning_rate
+from workers.engine.training.optimizers import load_optimizer, make_optimizer, optimizer_tensors
 from workers.engine.training.precision import Precision
 from workers.engine.training.validation import validate
 
@@ -119,6 +121,7 @@ class Learner:
         self.parameters = _parameters(self.network, self.tasks)
         self.gradient_check = GradientCheck(f"{self.prefix}train/", self._parameters_by_terms(), device)
         self.optimizer = make_optimizer(training, _trained(self.network, self.modules), factors)
+        self._updates = FusedSteps(self.optimizer)
         self.plateau = Plateau.of(training)
         self.precision = Precision(training, device)
         self.frozen_heads: Mapping[str, Phase] = {}
@@ -133,7 +136,10 @@ class Learner:
         self._training = training
         self._all_steps = steps
         self._draws_noise = network.draws_noise
-        self._term_means: list[Tensor] = []
+        self._values: Tensor | None = None
+        """The values of all terms in this step [T], over the micro-batches so far."""
+        self._terms: Sequence[TermSum] = ()
+        """Those of the last micro-batch."""
         self._present: tuple[int, ...] = ()
         self._counts: Counts = ()
         self._parts: dict[tuple[int, int], MicroBatch] = {}
@@ -153,10 +159,10 @@ class Learner:
         if not self.network.training:
             self.network.train()
             self.frozen.evaluate()
-        self.optimizer.zero_grad(set_to_none=True)
+        self._updates.zero_grad()
         self.balancer.begin_step(step)
         self._counts, self._parts = counts, {}
-        self._term_means = []
+        self._values = None
         self._progress = step / max(1, self._all_steps - 1)
         if self.quantization is not None:
             self.quantization.begin_step(step)
@@ -193,27 +199,27 @@ class Learner:
 
     def losses(
         self, outputs: StepOutputs, rows: Rows, counts: Counts, peers: PeerOutputs = ()
-    ) -> tuple[Losses, list[Tensor]]:
-        values, means = [], []
-        for i, (task, by_term) in enumerate(zip(self.tasks, counts, strict=True)):
-            loss, by_term_means = task.loss(outputs.of(task, self._progress, peers), rows, by_term)
-            means += by_term_means
-            if loss is not None and i in self._present:
-                values.append(loss)
-        return Losses(self._present, tuple(values)), means
+    ) -> tuple[Losses, list[TermSum]]:
+        by_task = [
+            task.loss(outputs.of(task, self._progress, peers), rows, by_term)
+            for task, by_term in zip(self.tasks, counts, strict=True)
+        ]
+        present = [tuple(term for term in by_task[i] if term.weight > 0.0) for i in self._present]
+        return Losses(self._present, tuple(present)), [term for terms in by_task for term in terms]
 
     def backward(self, outputs: StepOutputs, rows: Rows, counts: Counts, peers: PeerOutputs = ()) -> None:
-        losses, means = self.losses(outputs, rows, counts, peers)
-        self.accumulate(losses, means)
+        losses, terms = self.losses(outputs, rows, counts, peers)
+        self.accumulate(losses, terms)
 
     def forward_backward(self, parts: Sequence[MicroBatch], counts: Counts) -> None:
         accumulate_relational(self, parts, counts)
 
-    def accumulate(self, losses: Losses, means: list[Tensor]) -> None:
+    def accumulate(self, losses: Losses, terms: Sequence[TermSum]) -> None:
         self.balancer.backward(losses, self.parameters)
-        if self._term_means:
-            means = [a + b for a, b in zip(self._term_means, means, strict=True)]
-        self._term_means = means
+        with torch.no_grad():
+            values = stacked([term.value for term in terms])
+            self._values = values if self._values is None else self._values + values
+        self._terms = terms
 
     def end_step(self, step: int, epoch: int) -> None:
         if self.quantization is not None:
@@ -224,12 +230,12 @@ class Learner:
         self.gradient_check.check(step + 1)
         if self._training.clip_norm > 0.0:
             self.balancer.clip(self.parameters, self._training.clip_norm)
-        set_learning_rate(self.optimizer, self._rate(step))
-        self.optimizer.step()
+        self._updates.step(self._rate(step))
         self.balancer.after_step(self._losses_after_step)
         self.steps += 1
-        losses = [value.detach().float() for value in (self._total(), *self._term_means)]
-        self.recorder.add(torch.stack(losses), step + 1, epoch)
+        assert self._values is not None
+        scales = [1.0 / (term.count or 1) for term in self._terms]
+        self.recorder.add(self._values, step + 1, epoch, scales, self._weights())
 
     def _rate(self, step: int) -> float:
         """The learning rate of a step (from 0)."""
@@ -241,18 +247,21 @@ class Learner:
         return losses_of_batch(self, list(self._parts.values()), self._counts)
 
     def task_losses(self) -> Tensor:
-        means, losses = iter(self._term_means), []
+        assert self._values is not None
+        values, losses = zip(self._values, self._terms, strict=True), []
         for i, task in enumerate(self.tasks):
-            weighted = [weight * next(means) for weight in task.weights(self._progress)]
+            weighted = [
+                weight * replace(term, value=value).mean
+                for weight, (value, term) in zip(task.weights(self._progress), values, strict=False)
+            ]
             losses.append(
                 torch.stack(weighted).sum() if i in self._present else torch.full_like(weighted[0], torch.nan)
             )
         return torch.stack(losses)
 
-    def _total(self) -> Tensor:
-        """The weighted sum of all terms of all tasks: Σ_i w_i Σ_t w_t L_t."""
-        weights = [task.weight * weight for task in self.tasks for weight in task.weights(self._progress)]
-        return torch.stack([weight * mean for weight, mean in zip(weights, self._term_means, strict=True)]).sum()
+    def _weights(self) -> list[float]:
+        """What the mean of each term is multiplied by in the total: Σ_i w_i Σ_t w_t L_t."""
+        return [task.weight * weight for task in self.tasks for weight in task.weights(self._progress)]
 
     # One epoch, and the end.
 
@@ -306,7 +315,6 @@ class Learner:
     # Checkpoints.
 
     def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        sums, filled = self.recorder.state()
         tensors = named_tensors(
             self.name,
             {
@@ -314,13 +322,13 @@ class Learner:
                 "best": self.best.weights,
                 "optimizer": optimizer_tensors(self.optimizer),
                 "balancer": self.balancer.state(),
-                "recorder": sums,
+                "recorder": self.recorder.state(),
                 "modules": module_tensors(self.modules),
                 "observer": self.observer.state() if self.observer is not None else {},
             },
         )
         plateau = {"plateau": self.plateau.state()} if self.plateau is not None else {}
-        state = {"best": self.best.state(), "steps": self.steps, "stopped": self.stopped, "filled": filled}
+        state = {"best": self.best.state(), "steps": self.steps, "stopped": self.stopped}
         state["evaluations"] = points_document(self.evaluations)
         return tensors, {**state, **plateau}
 
@@ -330,8 +338,9 @@ class Learner:
         self.network.load_state_dict(with_prefix("network", state_tensors))
         load_modules(self.modules, with_prefix("modules", state_tensors))
         load_optimizer(self.optimizer, with_prefix("optimizer", state_tensors))
+        self._updates.forget()
         self.balancer.load_state(with_prefix("balancer", state_tensors))
-        self.recorder.load(with_prefix("recorder", state_tensors), int(state["filled"]))
+        self.recorder.load(with_prefix("recorder", state_tensors), state.get("filled", 0))
         if self.observer is not None:
             self.observer.load_state(with_prefix("observer", state_tensors), device)
         weights = {name: value.to(device) for name, value in with_prefix("best", state_tensors).items()}
@@ -351,6 +360,8 @@ class Learner:
             ([f"{task.name}/{term.name}" for term in task.terms], list(parameters))
             for task, parameters in zip(self.tasks, self.parameters.own, strict=True)
         ]
+        if len(by_task) == 1:
+            return [(self.columns, self.parameters.all)]
         return [(self.columns, self.parameters.trunk), *by_task]
 
 

@@ -20,11 +20,12 @@ from workers.engine.data.rows.inputs import Inputs
 from workers.engine.models import Network
 from workers.engine.tasks.task import Task
 from workers.engine.training.batch import Counts, MicroBatch, PeerOutputs, StepOutputs
+from workers.engine.training.fused_steps import FusedSteps
 from workers.engine.training.gradient_check import GradientCheck, are_finite
 from workers.engine.training.learner_state import named_tensors, with_prefix
 from workers.engine.training.loss_recorder import LossRecorder
 from workers.engine.training.lr_schedules import learning_rate
-from workers.engine.training.optimizers import load_optimizer, make_optimizer, optimizer_tensors, set_learning_rate
+from workers.engine.training.optimizers import load_optimizer, make_optimizer, optimizer_tensors
 from workers.engine.training.vectorised.stacked import stacked
 
 
@@ -62,6 +63,7 @@ class VectorisedLearners(ABC):
         self._networks = stacked(networks, device)
         self._weights = self._networks.parameters
         self._optimizer = make_optimizer(training, list(self._weights.values()), stacked=True)
+        self._updates = FusedSteps(self._optimizer)
         terms = [f"{task.name}/{term.name}" for term in task.terms]
         self._gradient_check = GradientCheck(f"{prefix}train/", [(terms, self.parameters.all)], device)
         self._recorder = LossRecorder([f"{prefix}{each}" for each in series], steps, device)
@@ -86,7 +88,7 @@ class VectorisedLearners(ABC):
     def end_epoch(self, inputs: Inputs, validation: Rows, epoch: int, step: int) -> list[MetricPoint]: ...
 
     def begin_step(self, counts: Counts, step: int) -> None:
-        self._optimizer.zero_grad(set_to_none=True)
+        self._updates.zero_grad()
         self._progress = step / max(1, self._steps - 1)
 
     def observe(self, parts: Sequence[MicroBatch], counts: Counts, step: int, epoch: int) -> None:
@@ -117,8 +119,7 @@ class VectorisedLearners(ABC):
         self._gradient_check.check(step + 1)
         if self._training.clip_norm > 0.0:
             _clip_each(self._weights.values(), self._training.clip_norm)
-        set_learning_rate(self._optimizer, learning_rate(self._training, step, self._steps))
-        self._optimizer.step()
+        self._updates.step(learning_rate(self._training, step, self._steps))
         assert self._recorded is not None
         self._recorder.add(self._recorded, step + 1, epoch)
 
@@ -127,13 +128,12 @@ class VectorisedLearners(ABC):
         return self._recorder.take()
 
     def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        sums, filled = self._recorder.state()
         parts: dict[str, Mapping[str, Tensor]] = {
             "weights": self._weights,
             "optimizer": optimizer_tensors(self._optimizer),
-            "loss_recorder": sums,
+            "loss_recorder": self._recorder.state(),
         }
-        return named_tensors(self.name, parts), {"filled": filled}
+        return named_tensors(self.name, parts), {}
 
     def load(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         own = with_prefix(self.name, tensors)
@@ -141,7 +141,8 @@ class VectorisedLearners(ABC):
             for name, value in self._weights.items():
                 value.copy_(own[f"weights/{name}"])
         load_optimizer(self._optimizer, with_prefix("optimizer", own))
-        self._recorder.load({"sums": own["loss_recorder/sums"]}, int(state["filled"]))
+        self._updates.forget()
+        self._recorder.load(with_prefix("loss_recorder", own), state.get("filled", 0))
 
     def is_finite(self) -> bool:
         return are_finite([*self._weights.values(), *optimizer_tensors(self._optimizer).values()])
