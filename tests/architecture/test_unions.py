@@ -57,7 +57,7 @@ from workers.engine.losses.soft_target_losses import (
 )
 from workers.engine.losses.teacher_mix import TeacherEnsemble, TeacherOutputs
 from workers.engine.losses.term import TermInputs
-from workers.engine.training.lr_schedules import factor
+from workers.engine.training.updates.lr_schedules import factor
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")

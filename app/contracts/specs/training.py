@@ -277,6 +277,14 @@ class TrainingSpec(Contract):
         description="Number of CPU threads; part of the resolved spec, as another number can change the last bits of "
         f"the result. {_RECIPE}: 1 for small networks.",
     )
+    teacher_threads: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        exclude_if=left_out,
+        description="Number of CPU threads of the teachers' passes, where it is another than `threads`; part of the "
+        f"resolved spec as well. {_RECIPE} with `threads`: more for larger teachers.",
+    )
 
     @property
     def rate(self) -> float:

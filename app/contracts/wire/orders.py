@@ -118,6 +118,12 @@ class Order(Answer):
     chosen: dict[str, Chosen] = Field(default_factory=dict, description="What that resolution chose, by pointer.")
 
     @property
+    def teacher_threads(self) -> int:
+        """Number of CPU threads of the teachers' passes."""
+        job = self.training_job
+        return (job.training.teacher_threads if job is not None else None) or self.threads
+
+    @property
     def training_job(self) -> AnyTrainingJob | None:
         """The job that trains, or would after a preflight; None for inspections and exports."""
         match self.spec:

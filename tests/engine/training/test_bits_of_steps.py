@@ -15,9 +15,14 @@ from workers.engine.balancing import Losses, Parameters, TermSum
 from workers.engine.balancing.fixed import Fixed
 from workers.engine.losses.soft_target_losses import ClassSoftTargets
 from workers.engine.losses.term import TermInputs
-from workers.engine.training.fused_steps import FusedSteps
 from workers.engine.training.loss_recorder import LossRecorder
-from workers.engine.training.optimizers import load_optimizer, make_optimizer, optimizer_tensors, set_learning_rate
+from workers.engine.training.updates.fused_steps import FusedSteps
+from workers.engine.training.updates.optimizers import (
+    load_optimizer,
+    make_optimizer,
+    optimizer_tensors,
+    set_learning_rate,
+)
 
 SHAPES = ((4, 3), (3,), (2, 4), (2,))
 SETTINGS: tuple[dict[str, Any], ...] = (

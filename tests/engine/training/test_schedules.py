@@ -14,8 +14,8 @@ from tests.engine.harness import EngineHarness
 from tests.plain_training import plain_settings
 from workers.engine.losses.label_losses import class_loss
 from workers.engine.models import build, initialise
-from workers.engine.training.lr_schedules import learning_rate
-from workers.engine.training.optimizers import make_optimizer, set_learning_rate
+from workers.engine.training.updates.lr_schedules import learning_rate
+from workers.engine.training.updates.optimizers import make_optimizer, set_learning_rate
 
 RATE = 0.2
 STEPS = 101

@@ -24,7 +24,7 @@ from workers.engine.jobs.baselines.comparing import compare, outputs_of_baseline
 from workers.engine.jobs.test_analysis import TestAnalysis, analyse_test_rows, not_corruptible
 from workers.engine.jobs.trained import Trained
 from workers.engine.teachers.teacher import Teacher
-from workers.engine.training.lr_schedules import factor
+from workers.engine.training.updates.lr_schedules import factor
 
 _EXAMPLES = 64
 """Number of rows on which latency is measured."""

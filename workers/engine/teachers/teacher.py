@@ -16,6 +16,7 @@ from app.contracts.resources.inputs.texts import TokenEncoding
 from app.contracts.resources.manifests import MapOutput, OutputSpec
 from app.contracts.wire.orders import ModelInput
 from workers.engine.common.memory import is_out_of_memory
+from workers.engine.common.threads import torch_threads
 from workers.engine.data.quality.one_score import two_scores
 from workers.engine.data.rows.joined import InputLayout
 from workers.engine.models.build import build
@@ -126,10 +127,13 @@ class _TeacherBase:
 class NetworkTeacher(_TeacherBase):
     """A torch network of a known architecture."""
 
-    def __init__(self, model: ModelInput, device: torch.device, layout: InputLayout | None = None) -> None:
+    def __init__(
+        self, model: ModelInput, device: torch.device, threads: int, layout: InputLayout | None = None
+    ) -> None:
         super().__init__(model, device, layout)
         assert model.facts is not None
         assert model.facts.architecture is not None
+        self._threads = threads
         network = build(model.facts.architecture)
         network.load_state_dict(load_weights(Path(model.path), model.manifest, model.facts.architecture))
         self.network: Network = network.to(device).eval().requires_grad_(False)
@@ -146,7 +150,8 @@ class NetworkTeacher(_TeacherBase):
             return outputs | _flat({each: compared_layer(kept[each.name], each.pool, tokens) for each in layers})
 
         try:
-            return self._predict(raw, forward)
+            with torch_threads(self._threads):
+                return self._predict(raw, forward)
         finally:
             taps.close()
 
@@ -257,6 +262,6 @@ def open_teacher(model: ModelInput, device: torch.device, threads: int, layout: 
         case "onnx":
             return OnnxTeacher(model, device, threads, layout)
         case "safetensors" | "state_dict" | "huggingface":
-            return NetworkTeacher(model, device, layout)
+            return NetworkTeacher(model, device, threads, layout)
         case _:
             assert_never(model.manifest.format)

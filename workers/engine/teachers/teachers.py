@@ -180,7 +180,8 @@ class Teachers:
             own = self._own.get(key)
             rows = self.dataset.formed[own.key][0] if own is not None else None
             layout = InputLayout.of({own.names[0]: rows}) if own is not None and rows is not None else None
-            self.opened[key] = open_teacher(model, self.device, self.order.threads, layout or self.dataset.layout)
+            threads = self.order.teacher_threads
+            self.opened[key] = open_teacher(model, self.device, threads, layout or self.dataset.layout)
         return self.opened[key]
 
     def first_rows(self, key: str, count: int) -> Tensor:
@@ -322,7 +323,7 @@ class Teachers:
             "manifest": model.manifest.model_dump(mode="json", exclude={"name", "metadata"}),
             "precision": self.store.precision,
             "top_k": None if self.store.top_k is None else TopKPacking(0, self.store.top_k, self.store.draws).facts,
-            "environment": environment_fingerprint(self.device, self.order.threads),
+            "environment": environment_fingerprint(self.device, self.order.teacher_threads),
             "block": BLOCK,
             **({"memory_format": "channels_last"} if teacher.network and teacher.network.channels_last else {}),
             **({"rows": "float64"} if teacher.row_dtype == torch.float64 else {}),

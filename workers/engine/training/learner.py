@@ -27,13 +27,13 @@ from workers.engine.tasks.task import Task
 from workers.engine.training.accumulation import accumulate_relational, losses_of_batch
 from workers.engine.training.affinity import Observer
 from workers.engine.training.batch import Counts, MicroBatch, PeerOutputs, StepOutputs, batch_counts
-from workers.engine.training.fused_steps import FusedSteps
 from workers.engine.training.gradient_check import GradientCheck, are_finite
 from workers.engine.training.learner_state import load_modules, module_tensors, named_tensors, with_prefix
 from workers.engine.training.loss_recorder import LossRecorder
-from workers.engine.training.lr_schedules import Plateau, learning_rate
-from workers.engine.training.optimizers import load_optimizer, make_optimizer, optimizer_tensors
 from workers.engine.training.precision import Precision
+from workers.engine.training.updates.fused_steps import FusedSteps
+from workers.engine.training.updates.lr_schedules import Plateau, learning_rate
+from workers.engine.training.updates.optimizers import load_optimizer, make_optimizer, optimizer_tensors
 from workers.engine.training.validation import validate
 
 

@@ -114,7 +114,7 @@ def with_memory_limit(order: Order, room: float) -> Order:
     if order.device != "cpu" or room == 0.0:
         return order
     facts = [each.facts for each in order.datasets.values()]
-    estimated = memory_bytes(order.spec, facts, size, order.threads)
+    estimated = memory_bytes(order.spec, facts, size, max(order.threads, order.teacher_threads))
     return order.model_copy(update={"memory_bytes": round(room * estimated)})
 
 

@@ -1,11 +1,11 @@
-"""The number of CPU threads that a spec leaves out."""
+"""The numbers of CPU threads that a spec leaves out."""
 
 from collections.abc import Sequence
 from math import ceil
 
 from app.contracts.layouts.summary import flops
 from app.contracts.resolving.findings import Findings
-from app.contracts.resolving.recipe.training import BATCH, Subject, passes
+from app.contracts.resolving.recipe.training import BATCH, Subject
 from app.contracts.resources.facts import ModelFacts
 from app.contracts.specs.training import TrainingSpec
 
@@ -19,27 +19,39 @@ convnets on large images would gain below it as well (`tests/benchmarks/FIGURES.
 def with_threads(
     training: TrainingSpec, subject: Subject, teachers: Sequence[ModelFacts], most: int, findings: Findings
 ) -> TrainingSpec:
-    """The settings with their number of threads, `most` at most. `training` has everything else chosen.
+    """The settings with their numbers of threads, `most` at most. `training` has everything else chosen.
 
-    It follows from a batch of the network with most operations of the job: the student's steps, three forward passes
-    each, or one of its teachers, which are run once, or with views once an epoch.
+    The threads of training follow from a batch of the student, three forward passes a row; those of the teachers from
+    a batch of the largest. With views, where the teachers run during training, both are the same: those of the network
+    with most operations of the job.
     """
     if training.threads is not None:
         return training
-    batch = training.batch_size or BATCH
-    seen = passes(training, subject.rows)
     teacher = max((_flops_of(each) for each in teachers), default=0.0)
     student = 3.0 * flops(subject.network)
-    runs = seen if training.augmentations is not None else 1.0
-    name, row = ("teacher", teacher) if teacher * runs > student * seen else ("student", student)
-    threads = min(most, max(1, ceil(row * batch / PER_THREAD)))
-    of = name if teachers else "network"
+    if training.augmentations is not None and teacher > student:
+        return _chosen(training, "threads", "teacher", teacher, most, findings)
+    training = _chosen(training, "threads", "student" if teachers else "network", student, most, findings)
+    if training.augmentations is not None or training.teacher_threads is not None or teacher <= student:
+        return training
+    if _threads(training, teacher, most) == training.threads:
+        return training
+    return _chosen(training, "teacher_threads", "teacher", teacher, most, findings)
+
+
+def _threads(training: TrainingSpec, row: float, most: int) -> int:
+    """For a network with so many operations a row."""
+    return min(most, max(1, ceil(row * (training.batch_size or BATCH) / PER_THREAD)))
+
+
+def _chosen(training: TrainingSpec, name: str, of: str, row: float, most: int, findings: Findings) -> TrainingSpec:
+    threads = _threads(training, row, most)
     because = (
-        f"{row * batch:.2g} floating-point operations in a batch of the {of}: a thread for each {PER_THREAD:.0e}, "
-        f"{most} at most"
+        f"{row * (training.batch_size or BATCH):.2g} floating-point operations in a batch of the {of}: a thread for "
+        f"each {PER_THREAD:.0e}, {most} at most"
     )
-    findings.choose("/training/threads", threads, because)
-    return training.model_copy(update={"threads": threads})
+    findings.choose(f"/training/{name}", threads, because)
+    return training.model_copy(update={name: threads})
 
 
 def _flops_of(model: ModelFacts) -> float:

@@ -1,4 +1,4 @@
-"""The number of CPU threads that the recipe chooses: by the operations of a batch, of the network that has most."""
+"""The numbers of CPU threads that the recipe chooses: by the operations of a batch of the student, and of a teacher."""
 
 from typing import Any
 
@@ -37,6 +37,11 @@ def threads(resolution: Resolution) -> int | None:
     return resolution.spec.training.threads
 
 
+def teacher_threads(resolution: Resolution) -> int | None:
+    assert isinstance(resolution.spec, DistillJob)
+    return resolution.spec.training.teacher_threads
+
+
 @pytest.mark.parametrize(
     ("model", "cores", "expected"), [(SMALL, 8, 1), (LARGE, 8, 3), (LARGE, 2, 2), (LARGE, 1, 1), (RESNET, 8, 8)]
 )
@@ -53,15 +58,29 @@ def test_a_larger_batch_gets_more_threads() -> None:
     assert threads(found({**TRAIN, "model": SMALL, **wide})) == 5
 
 
-def test_a_large_teacher_of_a_small_student_counts_where_it_has_most_of_the_operations() -> None:
+def test_a_large_teacher_of_a_small_student_has_threads_of_its_own() -> None:
+    """It is run once: its threads would make every step of the student slower."""
+    resolution = found({**DISTILL, "student": SMALL}, _large())
+    assert threads(resolution) == 1
+    assert teacher_threads(resolution) == CORES
+    assert "of the teacher" in resolution.chosen["/training/teacher_threads"].because
+    assert teacher_threads(found({**DISTILL, "student": SMALL})) is None
+    assert teacher_threads(found({**DISTILL, "student": LARGE})) is None, "a small teacher runs on the student's"
+    given = {"training": {"teacher_threads": 3}}
+    assert teacher_threads(found({**DISTILL, "student": SMALL, **given}, _large())) == 3
+
+
+def test_with_views_a_teacher_and_its_student_run_in_turn_on_as_many_threads() -> None:
+    flipped = {"training": {"views": {"transforms": [{"kind": "flip"}]}}}
+    resolution = found({**DISTILL, "student": SMALL, **flipped}, _large())
+    assert threads(resolution) == CORES
+    assert teacher_threads(resolution) is None
+    assert "of the teacher" in resolution.chosen["/training/threads"].because
+
+
+def _large() -> ModelFacts:
     network = Resnet(family="resnet", depth=20, input_shape=(1, 28, 28), outputs={"digit": 10})
-    large = teacher(shape=(1, 28, 28)).model_copy(update={"architecture": network})
-    assert threads(found({**DISTILL, "student": SMALL})) == 1
-    once = found({**DISTILL, "student": SMALL}, large)
-    assert threads(once) == CORES
-    assert "of the teacher" in once.chosen["/training/threads"].because
-    long = {"training": {"steps": 1_000_000}}
-    assert threads(found({**DISTILL, "student": SMALL, **long}, large)) == 1, "the teacher is run once"
+    return teacher(shape=(1, 28, 28)).model_copy(update={"architecture": network})
 
 
 def test_a_number_of_threads_that_is_given_wins() -> None:

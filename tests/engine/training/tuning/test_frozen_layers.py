@@ -32,7 +32,7 @@ from workers.engine.common.stop import Stopped
 from workers.engine.models import build
 from workers.engine.models.families.freezing import FrozenLayers
 from workers.engine.training.learner import Learner
-from workers.engine.training.optimizers import make_optimizer, optimizer_tensors
+from workers.engine.training.updates.optimizers import make_optimizer, optimizer_tensors
 from workers.engine.training.vectorised.conditions import _is_plain
 
 FREE_AND_FROZEN: list[tuple[str, Json]] = [("free", {}), ("frozen", {"frozen": ["trunk.layer4"]})]

@@ -27,7 +27,7 @@ from tests.plain_training import plain_settings
 from workers.engine.common.stop import Stopped
 from workers.engine.models import Network, build
 from workers.engine.models.families.layer_rates import layer_factors
-from workers.engine.training.optimizers import make_optimizer, set_learning_rate
+from workers.engine.training.updates.optimizers import make_optimizer, set_learning_rate
 
 DECAY = 0.5
 

@@ -3,14 +3,14 @@
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 
 from app.contracts.reports.report import Latency, RuntimeCost, RuntimeName, ThreadsName
 from workers.engine.common.onnx_session import onnx_session
+from workers.engine.common.threads import torch_threads
 from workers.engine.evaluation.cost.latency import BATCH_SIZES, Pass, side_by_side
 from workers.engine.evaluation.cost.measured import MeasuredFile, MeasuredNetwork
 from workers.engine.evaluation.cost.peak_memory import peak_memory
@@ -78,7 +78,7 @@ def _times(
     for network in networks:
         for size in BATCH_SIZES:
             passes[(network.party, "torch"), str(size)] = partial(network.forward, network.batch(size))
-    with _torch_threads(threads), torch.no_grad():
+    with torch_threads(threads), torch.no_grad():
         found = side_by_side(passes, _CPU, _BUDGET_SECONDS, _LONGEST_SECONDS, check_stop)
     times: dict[_Timed, dict[str, Latency]] = {}
     for (timed, batch), latency in found.items():
@@ -98,13 +98,3 @@ def _cold_starts(files: Sequence[MeasuredFile]) -> dict[str, float]:
                 onnx_session(file.path, 1)
                 seconds[file.party].append(time.perf_counter() - began)
     return {party: statistics.median(each) for party, each in seconds.items()}
-
-
-@contextmanager
-def _torch_threads(threads: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

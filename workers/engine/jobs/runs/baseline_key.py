@@ -29,7 +29,9 @@ def baseline_facts(run_spec: RunSpec, task: Task, schedule: BatchSchedule, data:
     return {
         "baseline": {**architecture, "outputs": list(architecture["outputs"].values())},
         # Threads are part of the environment.
-        "training": schedule.training.model_dump(mode="json", exclude={"threads", "loss", *_ROW_AND_CLASS_WEIGHTS}),
+        "training": schedule.training.model_dump(
+            mode="json", exclude={"threads", "teacher_threads", "loss", *_ROW_AND_CLASS_WEIGHTS}
+        ),
         "label_loss": label_loss_facts(run_spec.tasks[0]),
         "spec": task.spec.model_dump(mode="json", exclude={"classes"}),
         "inputs": data.digest_of_inputs,

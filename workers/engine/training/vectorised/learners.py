@@ -20,12 +20,12 @@ from workers.engine.data.rows.inputs import Inputs
 from workers.engine.models import Network
 from workers.engine.tasks.task import Task
 from workers.engine.training.batch import Counts, MicroBatch, PeerOutputs, StepOutputs
-from workers.engine.training.fused_steps import FusedSteps
 from workers.engine.training.gradient_check import GradientCheck, are_finite
 from workers.engine.training.learner_state import named_tensors, with_prefix
 from workers.engine.training.loss_recorder import LossRecorder
-from workers.engine.training.lr_schedules import learning_rate
-from workers.engine.training.optimizers import load_optimizer, make_optimizer, optimizer_tensors
+from workers.engine.training.updates.fused_steps import FusedSteps
+from workers.engine.training.updates.lr_schedules import learning_rate
+from workers.engine.training.updates.optimizers import load_optimizer, make_optimizer, optimizer_tensors
 from workers.engine.training.vectorised.stacked import stacked
 
 

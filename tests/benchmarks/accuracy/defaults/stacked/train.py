@@ -14,7 +14,7 @@ from workers.engine.data.rows.columns import Column
 from workers.engine.evaluation.metrics.task_metrics import Metrics, task_metrics
 from workers.engine.models import Network
 from workers.engine.tasks.task import Task
-from workers.engine.training.lr_schedules import learning_rate
+from workers.engine.training.updates.lr_schedules import learning_rate
 from workers.engine.training.validation import selection_score
 
 Weights = dict[str, Tensor]

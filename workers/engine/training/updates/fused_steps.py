@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workers.engine.training.optimizers import set_learning_rate
+from workers.engine.training.updates.optimizers import set_learning_rate
 
 Kernel = Callable[[list[Tensor], float], None]
 """(gradients of a group's parameters, learning rate) -> their update."""

@@ -1,0 +1,1 @@
+"""How gradients become new weights: optimizers, their steps, and learning rates."""
