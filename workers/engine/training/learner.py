@@ -13,6 +13,7 @@ from app.contracts.specs.training import TrainingSettings
 from app.contracts.wire.events import MetricPoint
 from workers.engine.balancing import Balancer, Losses, Parameters, Shared, TermSum
 from workers.engine.balancing.balancer import stacked
+from workers.engine.balancing.fixed import Fixed
 from workers.engine.common.seeds import seed_step
 from workers.engine.data.rows.columns import Rows
 from workers.engine.data.rows.inputs import Inputs
@@ -30,7 +31,8 @@ from workers.engine.training.batch import Counts, MicroBatch, PeerOutputs, StepO
 from workers.engine.training.gradient_check import GradientCheck, are_finite
 from workers.engine.training.learner_state import load_modules, module_tensors, named_tensors, with_prefix
 from workers.engine.training.loss_recorder import LossRecorder
-from workers.engine.training.precision import Precision
+from workers.engine.training.passes.cuda_graphs import GraphedForward, may_be_graphed
+from workers.engine.training.passes.precision import Precision
 from workers.engine.training.updates.fused_steps import FusedSteps
 from workers.engine.training.updates.lr_schedules import Plateau, learning_rate
 from workers.engine.training.updates.optimizers import load_optimizer, make_optimizer, optimizer_tensors
@@ -133,6 +135,8 @@ class Learner:
         tapped = [tap for task in self.tasks for term in task.terms for tap in term.taps]
         self.frozen.check(self.network, tapped)
         self._taps = Taps(self.network, tapped)
+        one_pass = not tapped and isinstance(balancer, Fixed) and may_be_graphed(self.network, training, device)
+        self._graphed = GraphedForward(self.network, self.precision) if one_pass else None
         self._training = training
         self._all_steps = steps
         self._draws_noise = network.draws_noise
@@ -186,6 +190,8 @@ class Learner:
             self._parts[part.position] = part
         if self._draws_noise:
             seed_step(self._training.seed, "dropout", *part.position)
+        if self._graphed is not None and self.observer is None and not self.frozen_heads:
+            return self._outputs(part.x, self._graphed(part.x))
         with self.precision.forward():
             outputs = self.network(part.x)
         return self._outputs(part.x, outputs)

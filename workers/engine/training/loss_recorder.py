@@ -86,14 +86,14 @@ class LossRecorder:
     def _columns(self) -> Tensor:
         """The new rows, one number a series: float64 [n, S]."""
         rows = torch.stack(self._new).double()
-        factors = torch.tensor(self._factors, dtype=torch.float64).to(rows.device)
+        factors = torch.tensor(self._factors, dtype=torch.float64).to(rows.device, non_blocking=True)
         if factors.shape[2] == 0:
             return rows
         means = factors[:, 0] * rows
         return torch.cat([(factors[:, 1] * means).sum(1, keepdim=True), means], dim=1)
 
     def _find_bad(self, rows: Tensor) -> None:
-        numbers = torch.tensor([step for step, _ in self._steps]).to(rows.device)[:, None]
+        numbers = torch.tensor([step for step, _ in self._steps]).to(rows.device, non_blocking=True)[:, None]
         never = torch.iinfo(torch.int64).max
         first = torch.where(rows.isfinite(), never, numbers).amin(0)
         is_new = (self._bad_step < 0) & (first < never)

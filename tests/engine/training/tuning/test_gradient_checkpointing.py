@@ -32,7 +32,7 @@ from workers.engine.common.stop import Stopped
 from workers.engine.models import Network, build, initialise
 from workers.engine.models.families.recomputation import Recomputation
 from workers.engine.models.taps import Taps
-from workers.engine.training.precision import has_bfloat16
+from workers.engine.training.passes.precision import has_bfloat16
 
 BFLOAT16: Json = {"precision": "bfloat16"}
 ON: Json = {"gradient_checkpointing": True}

@@ -38,7 +38,7 @@ from workers.engine.tasks.build import BuiltTask, build_tasks, initial_weights, 
 from workers.engine.tasks.run_spec import RunSpec
 from workers.engine.teachers.teachers import Teachers
 from workers.engine.training.interface import Emit
-from workers.engine.training.precision import Precision
+from workers.engine.training.passes.precision import Precision
 
 _FAILURES = (UserError, RuntimeError, MemoryError)
 """Exceptions that may be failures of the job, see `_record_failure`."""

@@ -1,0 +1,1 @@
+"""The forward pass of a network in training."""
