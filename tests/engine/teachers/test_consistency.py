@@ -1,5 +1,6 @@
 """Outputs that depend on neighbours, on chance or on the size of the batch are refused by name."""
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -91,6 +92,21 @@ def test_it_runs_no_more_rows_than_there_is_time_for() -> None:
     batches.clear()
     check_consistency(counted, ROWS, seconds=60.0)
     assert batches == [3, 64, 64, 1]
+
+
+def test_a_first_call_that_is_slow_does_not_hide_what_larger_batches_show() -> None:
+    """Kernels are loaded, and on a busy machine any call may wait: the second call tells what a row takes."""
+    calls: list[int] = []
+
+    def predict(x: Tensor) -> dict[str, Tensor]:
+        calls.append(len(x))
+        if len(calls) == 1:
+            time.sleep(0.2)
+        return {"y": linear(x) * (1.0 if len(x) <= 8 else -1.0)}
+
+    with pytest.raises(UserError) as caught:
+        check_consistency(predict, ROWS, seconds=0.2)
+    assert caught.value.code == "depends_on_batch"
 
 
 MANY = torch.randn(256, 5, generator=torch.Generator().manual_seed(2))

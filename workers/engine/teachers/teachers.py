@@ -5,7 +5,7 @@ training batches. With several datasets each is computed and stored separately, 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -462,9 +462,10 @@ class _ForwardPasses:
     raw: Iterable[Tensor]
     count: int = 0
     of_spread: float | None = None
-    """Where it is not None the rows of the first block are also run in small batches and in another order, with this
+    """Where it is not None the first block of each size is compared with its rows in small batches, with this
     tolerance.
     """
+    compared: set[int] = field(default_factory=set)
 
     def blocks(self) -> Iterator[dict[str, Tensor]]:
         for part in self.raw:
@@ -481,9 +482,10 @@ class _ForwardPasses:
 
     def _checked_outputs(self, rows: Tensor) -> dict[str, Tensor]:
         """The outputs of a block, on the host. Raises UserError `not_deterministic` or `depends_on_batch`, with the
-        teacher's name, where those of the first block differ from those of its rows in small batches.
+        teacher's name, where those of the first block of a size differ from those of its rows in small batches.
         """
-        of_spread = self.of_spread if self.count == 0 else None
+        of_spread = self.of_spread if len(rows) not in self.compared else None
+        self.compared.add(len(rows))
         try:
             if of_spread is None:
                 block = self.teacher.predict(rows, self.layers)

@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import numpy as np
-from onnx import TensorProto, helper
+import pytest
+from onnx import helper
 
+from app.contracts.problems import UserError
 from app.contracts.wire.orders import ModelInput
 from tests.engine.harness import TEACHER, EngineHarness
 from tests.engine.jobs.inspection.onnx_graphs import Graph, graph, inspected, onnx_manifest
+from tests.engine.jobs.inspection.unbounded_graphs import other_in_batches_of
 from tests.engine.jobs.preflight.test_unfit_teachers import outcome, spec
 
 ROWS, THRESHOLD = 200, 1000.0
@@ -29,10 +32,14 @@ def test_outputs_that_depend_on_the_batch_end_preflight_and_job(harness: EngineH
     refused_at_the_first_pass(harness, batch, tmp_path)
 
 
-def refused_at_the_first_pass(harness: EngineHarness, content: Graph, folder: Path) -> None:
+def _teach(harness: EngineHarness, content: Graph, folder: Path) -> None:
     facts = inspected(content, folder)
     path = str(folder / "model.onnx")
     harness.models[TEACHER] = ModelInput(id=TEACHER, manifest=onnx_manifest(), facts=facts, path=path, sha256="0" * 64)
+
+
+def refused_at_the_first_pass(harness: EngineHarness, content: Graph, folder: Path) -> None:
+    _teach(harness, content, folder)
     ((code, message),), _ = outcome(harness, spec(model=TEACHER))
     assert code == "depends_on_batch"
     assert "teacher" in message
@@ -41,20 +48,21 @@ def refused_at_the_first_pass(harness: EngineHarness, content: Graph, folder: Pa
 def test_other_outputs_in_batches_of_the_size_of_a_pass_end_preflight_and_job(
     harness: EngineHarness, tmp_path: Path
 ) -> None:
-    """The graph adds 9 to the first score in batches of 200 rows, which no inspection has."""
-    x = np.random.default_rng(0).normal(size=(ROWS, 4)).astype(np.float32)
+    _rows_of(harness, ROWS)
+    refused_at_the_first_pass(harness, other_in_batches_of(ROWS), tmp_path)
+
+
+def test_other_outputs_in_the_last_and_smaller_batch_of_a_pass_end_a_job(
+    harness: EngineHarness, tmp_path: Path
+) -> None:
+    """Passes have 256 rows: the last one of 444 has 188."""
+    _rows_of(harness, 444)
+    _teach(harness, other_in_batches_of(188), tmp_path)
+    with pytest.raises(UserError, match="in another batch") as caught:
+        harness.run(spec(model=TEACHER))
+    assert caught.value.code == "depends_on_batch"
+
+
+def _rows_of(harness: EngineHarness, count: int) -> None:
+    x = np.random.default_rng(0).normal(size=(count, 4)).astype(np.float32)
     harness.dataset({"x": x, "y": (x[:, 0] > x[:, 1]).astype(int)}, targets={"y": {"kind": "class", "classes": 2}})
-    content = graph(
-        helper.make_node("Shape", ["x"], ["shape"], end=1),
-        helper.make_node("Equal", ["shape", "rows"], ["is_whole"]),
-        helper.make_node("Cast", ["is_whole"], ["whole"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", ["whole", "shift"], ["more"]),
-        helper.make_node("MatMul", ["x", "w"], ["z"]),
-        helper.make_node("Add", ["z", "more"], ["y"]),
-        weights={
-            "rows": np.array([ROWS]),
-            "shift": np.array([9, 0], np.float32),
-            "w": np.array([[-1, 1], [1, -1], [0, 0], [0, 0]], np.float32),
-        },
-    )
-    refused_at_the_first_pass(harness, content, tmp_path)

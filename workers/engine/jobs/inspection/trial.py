@@ -18,7 +18,7 @@ last two are rows after the transform, the others raw rows.
 AFTER_TRANSFORM: tuple[RowKind, ...] = ("normal", "positive", "large", "negative")
 SHARE = 0.1
 """Share of the time of the inspection so far that the comparisons may take; three rows are always run."""
-LEAST_SECONDS = 0.02
+LEAST_SECONDS = 0.25
 MAX_NUMBERS = 1 << 18
 """Maximum number of elements of a batch of more than three rows."""
 

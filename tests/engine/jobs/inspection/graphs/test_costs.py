@@ -1,16 +1,24 @@
 """A graph whose time or memory depends on its rows is refused at upload, and honest ones are not."""
 
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
 from tests.engine.jobs.inspection.onnx_graphs import Graph, W, graph, inspected, value
-from tests.engine.jobs.inspection.unbounded_graphs import UNBOUNDED, numbers_by_value, other_where_rows
+from tests.engine.jobs.inspection.unbounded_graphs import (
+    UNBOUNDED,
+    numbers_by_value,
+    other_in_batches_of,
+    other_where_rows,
+)
 from tests.engine.jobs.inspection.uploads import refused
 from workers.engine.common.memory import address_space
 from workers.engine.jobs.inspection.graphs import bounded_runs
+from workers.engine.models.onnx_graph import OnnxGraph
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +38,22 @@ def test_a_graph_that_takes_any_time_or_memory_for_some_rows_is_refused(name: st
 @pytest.mark.parametrize("rows", [256, 1024])
 def test_a_graph_that_answers_otherwise_in_batches_of_jobs_is_refused(rows: int, tmp_path: Path) -> None:
     refused("depends_on_batch", lambda: inspected(other_where_rows("Equal", rows), tmp_path))
+
+
+def test_a_first_call_that_is_slow_does_not_hide_other_answers_in_larger_batches(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Inspections on a busy machine: a tenth of a second for each first call of a size."""
+    run, seen = OnnxGraph.run, set[int]()
+
+    def slow(graph: OnnxGraph, rows: Any) -> Any:
+        if len(rows) not in seen:
+            seen.add(len(rows))
+            time.sleep(0.1)
+        return run(graph, rows)
+
+    monkeypatch.setattr(OnnxGraph, "run", slow)
+    refused("depends_on_batch", lambda: inspected(other_in_batches_of(256), tmp_path))
 
 
 def test_a_graph_of_a_bounded_loop_and_of_numbers_by_its_rows_is_ready(tmp_path: Path) -> None:

@@ -20,8 +20,10 @@ SIZES = (1, 64, 256, 1024)
 MAGNITUDES: tuple[RowKind, ...] = ("large", "negative")
 MAX_NUMBERS = 1 << 24
 """Numbers of a batch."""
-LEAST_SECONDS, SHARE = 0.25, 0.1
-"""What larger batches may be expected to take: a share of the inspection so far, or this if that is less."""
+LEAST_SECONDS, SHARE = 1.0, 0.1
+"""What larger batches may be expected to take: a share of the inspection so far, or this if that is less. Graphs of
+which a pass is fast are tried in all of them, also on a machine that is busy.
+"""
 BRANCHING: Set[str] = {"If", "Loop", "Scan"}
 BRANCHING_SECONDS = 10.0
 """The same for a graph that can do something else for other rows."""
@@ -56,8 +58,8 @@ def _check_sizes(
     model: RawModel, trial: FirstTrial, outputs: Mapping[str, Tensor], of_spread: float, end: float
 ) -> None:
     """Run the first trial's rows, repeated, in one batch of each size that is expected to answer before `end`."""
-    few, run, each = trial.rows.of_kind(trial.kind, ROWS), run_of(model, trial.kind), trial.cost.seconds
-    for size in SIZES:
+    few, run, each = trial.rows.of_kind(trial.kind, ROWS), run_of(model, trial.kind), 0.0
+    for size in (SIZES[0], *SIZES):  # the first call of a size takes longer, and one row tells what the others may take
         begun = monotonic()
         if size * model.row_size > MAX_NUMBERS or begun + each * size > end:
             return
