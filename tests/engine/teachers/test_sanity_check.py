@@ -1,6 +1,7 @@
 """Does a teacher know the labels, and does it count their classes in the same order?"""
 
 import itertools
+import sys
 import math
 
 import pytest
@@ -56,6 +57,14 @@ def test_the_largest_matrix_is_solved() -> None:
     moved = torch.randperm(MAX_CLASSES, generator=torch.Generator().manual_seed(0))
     counts = 50 * torch.eye(MAX_CLASSES, dtype=torch.int64)[moved] + counted(0, MAX_CLASSES, 2)
     assert best_assignment(counts) == tuple(moved.tolist())
+
+
+@pytest.mark.parametrize("by", ["label", "prediction"])
+def test_classes_that_are_in_order_are_found_so_without_scipy(monkeypatch: pytest.MonkeyPatch, by: str) -> None:
+    """Its import takes longer than a short job."""
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    counts = torch.tensor([[9, 2, 1], [4, 5, 0], [0, 3, 3]])
+    assert best_assignment(counts if by == "label" else counts.T) == (0, 1, 2)
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (MAX_CLASSES + 1, MAX_CLASSES + 1)])

@@ -112,11 +112,14 @@ def best_assignment(counts: Tensor) -> tuple[int, ...]:
 
     Among equally good ones it is the one with most fixed points. Raises ValueError for other shapes.
     """
-    from scipy.optimize import linear_sum_assignment  # imported where it is used: the fork server imports this module
-
     n = len(counts)
     if counts.shape != (n, n) or n > MAX_CLASSES:
         raise ValueError(f"expected a square matrix of at most {MAX_CLASSES} rows, found {list(counts.shape)}")
+    diagonal = counts.diagonal()
+    if n == 0 or any(torch.equal(diagonal, counts.amax(side)) for side in (0, 1)):
+        return tuple(range(n))  # no permutation has more than the sum of the largest counts
+    from scipy.optimize import linear_sum_assignment  # only here, as its import takes longer than a short job
+
     # Counts are multiplied by n + 1, so that the bonus of the diagonal, n at most, only breaks ties.
     benefits = counts.numpy() * (n + 1) + np.eye(n)
     _, columns = linear_sum_assignment(benefits, maximize=True)
