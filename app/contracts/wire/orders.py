@@ -107,6 +107,7 @@ class Order(Answer):
     )
     device: str = Field(description="`cpu`, or `cuda:0` (the child sees one device).")
     threads: int
+    cores: int = Field(default=1, description="Processors that the worker has for a job on the CPU.")
     attempt_dir: str
     checkpoints_dir: str = Field(description="Shared by the attempts of this job.")
     cache_dir: str = Field(description="Shared by all jobs of this worker: soft targets, images, sounds, controls.")

@@ -1,8 +1,8 @@
 """Does a teacher know the labels, and does it count their classes in the same order?"""
 
 import itertools
-import sys
 import math
+import sys
 
 import pytest
 import torch

@@ -13,10 +13,10 @@ from tests.engine.harness import EngineHarness
 from tests.engine.training.test_steps_on_a_gpu import distilled
 from tests.plain_training import plain_settings
 from workers.engine.models import Network, build, initialise
-from workers.engine.training.passes.cuda_graphs import GraphedForward, may_be_graphed
+from workers.engine.training.passes.cuda_graphs import GraphedForward, has_plain_passes
 from workers.engine.training.passes.precision import Precision
 
-CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
+CPU = torch.device("cpu")
 Recording = Callable[..., nn.Module]
 
 
@@ -91,14 +91,13 @@ def test_a_network_runs_without_a_graph_that_is_wrong_or_cannot_be_recorded(
 
 
 def test_what_differs_from_step_to_step_has_no_graph() -> None:
-    assert may_be_graphed(network(), plain_settings(), CUDA)
-    assert not may_be_graphed(network(), plain_settings(), CPU)
-    assert not may_be_graphed(network(), plain_settings(micro_batch_size=4), CUDA), "a pass would overwrite the last"
-    assert not may_be_graphed(network(), plain_settings(gradient_checkpointing=True), CUDA)
+    assert has_plain_passes(network(), plain_settings())
+    assert not has_plain_passes(network(), plain_settings(micro_batch_size=4)), "a pass would overwrite the last"
+    assert not has_plain_passes(network(), plain_settings(gradient_checkpointing=True))
     dropout = build(
         Convnet(family="convnet", channels=(4,), input_shape=(1, 6, 6), outputs={"a": 2}, hidden=(3,), dropout=0.5)
     )
-    assert not may_be_graphed(dropout, plain_settings(), CUDA)
+    assert not has_plain_passes(dropout, plain_settings())
 
 
 @pytest.mark.gpu
@@ -121,7 +120,7 @@ def test_a_graph_gives_a_student_the_bits_of_the_network_itself(
     distilled(harness, "graphed", **settings)
     assert calls
     assert all(calls)
-    monkeypatch.setattr("workers.engine.training.learner.may_be_graphed", lambda *given: False)
+    monkeypatch.setattr("workers.engine.training.learner.has_plain_passes", lambda *given: False)
     distilled(harness, "plain", **settings)
     assert harness.digest("graphed") == harness.digest("plain")
     assert harness.digest("graphed", role="control") == harness.digest("plain", role="control")

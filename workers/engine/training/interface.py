@@ -31,6 +31,11 @@ class Trainable(Protocol):
         """Whether it has finished early."""
         ...
 
+    @property
+    def is_independent(self) -> bool:
+        """Whether its steps neither use what other learners' do nor draw random numbers of the process."""
+        ...
+
     def counts(self, batches: Sequence[Tensor]) -> list[Counts]:
         """The counts of each of these batches (row numbers, int64)."""
         ...

@@ -31,7 +31,7 @@ from workers.engine.training.batch import Counts, MicroBatch, PeerOutputs, StepO
 from workers.engine.training.gradient_check import GradientCheck, are_finite
 from workers.engine.training.learner_state import load_modules, module_tensors, named_tensors, with_prefix
 from workers.engine.training.loss_recorder import LossRecorder
-from workers.engine.training.passes.cuda_graphs import GraphedForward, may_be_graphed
+from workers.engine.training.passes.cuda_graphs import GraphedForward, has_plain_passes
 from workers.engine.training.passes.precision import Precision
 from workers.engine.training.updates.fused_steps import FusedSteps
 from workers.engine.training.updates.lr_schedules import Plateau, learning_rate
@@ -135,8 +135,9 @@ class Learner:
         tapped = [tap for task in self.tasks for term in task.terms for tap in term.taps]
         self.frozen.check(self.network, tapped)
         self._taps = Taps(self.network, tapped)
-        one_pass = not tapped and isinstance(balancer, Fixed) and may_be_graphed(self.network, training, device)
-        self._graphed = GraphedForward(self.network, self.precision) if one_pass else None
+        self._is_plain = not tapped and isinstance(balancer, Fixed) and has_plain_passes(self.network, training)
+        is_graphed = self._is_plain and device.type == "cuda"
+        self._graphed = GraphedForward(self.network, self.precision) if is_graphed else None
         self._training = training
         self._all_steps = steps
         self._draws_noise = network.draws_noise
@@ -156,6 +157,10 @@ class Learner:
 
     def counts(self, batches: Sequence[Tensor]) -> list[Counts]:
         return batch_counts(self.tasks, batches)
+
+    @property
+    def is_independent(self) -> bool:
+        return self._is_plain and self.group is None and self.observer is None and not self.frozen_heads
 
     # One step.
 
@@ -190,7 +195,7 @@ class Learner:
             self._parts[part.position] = part
         if self._draws_noise:
             seed_step(self._training.seed, "dropout", *part.position)
-        if self._graphed is not None and self.observer is None and not self.frozen_heads:
+        if self._graphed is not None and self.is_independent:
             return self._outputs(part.x, self._graphed(part.x))
         with self.precision.forward():
             outputs = self.network(part.x)

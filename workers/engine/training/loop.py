@@ -8,6 +8,7 @@ therefore complete, and learners do not affect each other.
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from workers.engine.training.batches import BatchSchedule
 from workers.engine.training.checkpoints.folder import Checkpoint, CheckpointFolder, RunFacts
 from workers.engine.training.checkpoints.writer import CheckpointWriter
 from workers.engine.training.interface import Emit, Trainable
+from workers.engine.training.passes.side_by_side import SideBySide
 
 PROGRESS_SECONDS = 0.25
 _WORTH_SECONDS = 1.0
@@ -53,6 +55,8 @@ class Loop:
     """Optimizer steps of the job's runs before this one."""
     all_steps: int = 0
     """Optimizer steps of all runs of the job."""
+    at_once: int = 1
+    """Learners that may train at once, on a processor each."""
     members: int = 1
     """Runs of the job that each step advances by one step."""
     step: int = 0
@@ -60,6 +64,7 @@ class Loop:
     """Wall time of all attempts so far."""
     _ahead: InputsAhead = field(init=False, repr=False)
     _writer: CheckpointWriter = field(init=False, repr=False)
+    _learners_at_once: SideBySide = field(init=False, repr=False)
     _saved_step: int | None = field(default=None, init=False)
     """The step of the newest checkpoint."""
 
@@ -89,6 +94,7 @@ class Loop:
         """Train to completion. Raises Stopped after a checkpoint, and UserError `diverged`."""
         self._ahead = self.inputs.ahead(self._coming())
         clock, self._writer = _Clock(self), CheckpointWriter(self.checkpoints, self.emit)
+        self._learners_at_once = SideBySide(self.at_once)
         try:
             for batch, counts, epoch, ends_epoch in self._batches():
                 self._stop_or_save(clock)
@@ -105,6 +111,7 @@ class Loop:
         finally:
             self._ahead.close()
             self._writer.close()
+            self._learners_at_once.close()
         self.seconds = clock.total()
 
     def _active(self) -> list[Trainable]:
@@ -156,6 +163,10 @@ class Loop:
         parts = self._parts(batch, epoch - 1)
         for learner in active:
             learner.observe(parts, counts[learner.name], self.step, epoch)
+        if all(learner.is_independent for learner in active) and self.augmentation is None:
+            self._learners_at_once.run([partial(self._step_of, each, parts, counts, epoch) for each in active])
+            self.step += 1
+            return
         relational = [learner for learner in active if learner.relational and len(parts) > 1]
         for learner in relational:
             learner.forward_backward(parts, counts[learner.name])
@@ -168,6 +179,11 @@ class Loop:
         for learner in active:
             learner.end_step(self.step, epoch)
         self.step += 1
+
+    def _step_of(self, learner: Trainable, parts: Sequence[MicroBatch], counts: dict[str, Counts], epoch: int) -> None:
+        for part in parts:
+            learner.backward(learner.forward(part), part.rows, counts[learner.name])
+        learner.end_step(self.step, epoch)
 
     def _parts(self, batch: Tensor, epoch: int) -> list[MicroBatch]:
         """The micro-batches of a batch, on the device, augmented as in `epoch` (from 0)."""

@@ -94,6 +94,7 @@ async def build_order(
         tokenizers=await cache.tokenizers(inputs.files()),
         device=slot.device,
         threads=spec.threads or settings.threads,
+        cores=settings.threads,
         attempt_dir=str(paths.attempt(claim.job_id, claim.attempt)),
         checkpoints_dir=str(paths.checkpoints(claim.job_id)),
         cache_dir=str(paths.cache),

@@ -328,6 +328,7 @@ class Runner:
             augmentation=self.data.augmentation,
             offset=run.offset,
             all_steps=self.steps,
+            at_once=self.order.cores // self.order.threads if self.device.type == "cpu" else 1,
         )
 
 

@@ -22,11 +22,12 @@ from workers.engine.training.passes.precision import Precision
 _log = logging.getLogger("stillhouse.worker")
 
 
-def may_be_graphed(network: Network, training: TrainingSettings, device: torch.device) -> bool:
-    """Whether the passes of a network have the same kernels in every step, as far as network and settings say it."""
+def has_plain_passes(network: Network, training: TrainingSettings) -> bool:
+    """Whether the passes of a network have the same operations in every step, one forward and one backward, and draw no
+    random numbers, as far as network and settings say it.
+    """
     return (
-        device.type == "cuda"
-        and isinstance(network, FamilyNetwork)
+        isinstance(network, FamilyNetwork)
         and not network.draws_noise
         and training.micro_batch_size is None
         and training.quantization is None

@@ -35,6 +35,7 @@ class VectorisedLearners(ABC):
     group: str | None = None
     relational = False
     stopped = False
+    is_independent = False
 
     def __init__(
         self,
