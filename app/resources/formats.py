@@ -4,7 +4,7 @@ Formats whose loading can run code, and those without a safe parser, are refused
 instead. Files that pass are inspected in depth later, in a sandbox.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -136,16 +136,18 @@ def kind_of_head(head: bytes) -> str | None:
     return None
 
 
-def refuse_head(head: bytes, declared: str | None = None) -> None:
-    """Refuse a file that is never accepted as soon as its first bytes have arrived. `declared`: the manifest's format,
-    where that came before.
+def refuse_head(head: bytes, formats: Collection[str]) -> None:
+    """Refuse a file as soon as its first bytes have arrived, where it is accepted by none of these formats: those that
+    its manifest may declare, one if that came before.
     """
     kind = kind_of_head(head)
-    if kind is not None and kind != "zip" and kind in REFUSED and not _is_archive_of_files(kind, declared):
+    if kind is None or kind == "zip" or kind not in REFUSED:
+        return
+    if not any(_is_archive_of_files(kind, each) for each in formats):
         raise REFUSED[kind].problem()
 
 
-def _is_archive_of_files(kind: str | None, declared: str | None) -> bool:
+def _is_archive_of_files(kind: str | None, declared: str) -> bool:
     """Whether a file may be what a dataset of images or sounds is in; its inspection looks at what the archive has."""
     return declared in ARCHIVES and kind in (declared, "tar")
 

@@ -39,7 +39,7 @@ async def _upload(
 ) -> Response:
     async with (
         held(services, caller, key) as hold,
-        receive(services, request, kind.read_manifest, kind.check_file, kind.most_files) as sent,
+        receive(services, request, kind.read_manifest, kind.check_file, kind.formats, kind.most_files) as sent,
     ):
         received: Received[M] = _for_its_files(kind, sent)
         content = [canonical_json(received.manifest), *_content(received.files)]

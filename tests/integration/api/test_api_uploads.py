@@ -7,11 +7,12 @@ import pickle
 import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
 
+from app.contracts.resources.manifests import DatasetFormat
 from tests.integration.api.conftest import opened
 from tests.integration.api.harness import DATASET, MODEL, ApiHarness, Unread, npz, safetensors
 
@@ -184,18 +185,44 @@ async def test_a_bad_manifest_is_refused_before_its_file_is_read(
     assert await empty(harness)
 
 
-async def test_a_pickle_is_refused_at_its_first_bytes_even_before_its_manifest(harness: ApiHarness) -> None:
+TAR = REFUSED_BYTES["tar"] + b"\0" * 4_000_000
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("models", pickle.dumps(b"\0" * 4_000_000)),
+        ("datasets", pickle.dumps(b"\0" * 4_000_000)),
+        ("models", TAR),
+    ],
+    ids=["pickle", "pickle as dataset", "tar as model"],
+)
+async def test_a_file_that_no_manifest_could_make_acceptable_is_refused_at_its_first_bytes_even_before_its_manifest(
+    harness: ApiHarness, path: str, content: bytes
+) -> None:
     read = 0
 
     async def body() -> AsyncIterator[bytes]:
         nonlocal read
-        whole = multipart(("file", pickle.dumps(b"\0" * 4_000_000)), ("manifest", b"{}"))
+        whole = multipart(("file", content), ("manifest", b"{}"))
         for start in range(0, len(whole), 65_536):
             read += 65_536
             yield whole[start : start + 65_536]
 
-    assert (await send(harness, body())).json()["code"] == "refused_format"
+    assert (await send(harness, body(), path)).json()["code"] == "refused_format"
     assert read <= 65_536 * 2
+
+
+async def test_an_archive_of_any_size_is_decided_by_its_manifest_wherever_that_stands(harness: ApiHarness) -> None:
+    sound = {"kind": "audio", "seconds": 0.1, "features": {"mels": 16}}
+    inputs: dict[str, Any] = {"images": {"x": {"kind": "image", "size": [4, 4]}}, "sounds": {"x": sound}}
+    for fmt in get_args(DatasetFormat):
+        manifest = DATASET | {"format": fmt, "inputs": inputs.get(fmt, DATASET["inputs"])}
+        parts = (("manifest", json.dumps(manifest).encode()), ("file", TAR))
+        for order in (parts, parts[::-1]):
+            answer = await send(harness, paced(multipart(*order), 60, 0.0), "datasets")
+            assert answer.status_code == (201 if fmt in inputs else 422), (fmt, order[0][0], answer.text)
+            assert fmt in inputs or answer.json()["code"] == "refused_format"
 
 
 async def test_a_length_above_the_bound_is_413_before_the_body_is_read(
