@@ -11,6 +11,7 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.waiting import revoked
 from app.http.errors import TooMany
 from app.http.services import Caller, Services
 from app.queue.keys import quotas
@@ -93,12 +94,14 @@ def _counted(opened: Counter[str], key_id: str) -> Iterator[None]:
 
 
 async def admit_job(services: Services, caller: Caller, session: AsyncSession, new_bytes: int = 0) -> None:
-    """Check that the caller's key may have another waiting job, and store so many bytes more. Raises TooMany.
+    """Check that the caller's key may have another waiting job, and store so many bytes more. Raises TooMany, and
+    Unauthorized where the key was revoked since the request began.
 
     It locks the key until the transaction ends, so call it before any other row is locked.
     """
     most = services.settings.queued_jobs_per_key
-    await quotas.lock(session, caller.key_id)
+    if not await quotas.lock(session, caller.key_id):
+        raise revoked()
     usage = await quotas.usage(session, caller.key_id, most)
     if usage.is_full:
         raise TooMany(

@@ -207,7 +207,7 @@ def _moment(time: datetime | None) -> str:
 
 @keys.command("revoke")
 def revoke_key(identity: Annotated[str, typer.Argument(help="Its id or prefix.")], data: Data = None) -> None:
-    """Revoke a key, immediately and permanently."""
+    """Revoke a key, permanently: requests with it are refused at once, and its streams, long polls and uploads end."""
     count = _with_database(data, lambda session: repository.revoke(session, identity))
     if not count:
         _fail("no active key has this id or prefix")

@@ -6,6 +6,7 @@ from fastapi import Header, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from app.access.authentication import KnownCaller, guarded_router
+from app.access.waiting import Wait
 from app.contracts.resources.splits import SplitName
 from app.contracts.specs.jobs import JobKind
 from app.contracts.states import TERMINAL, JobState
@@ -15,7 +16,6 @@ from app.http.files import BINARY, serve
 from app.http.idempotency import IdempotencyKey
 from app.http.pages import After, Limit, decode_cursor, page_json, page_of
 from app.http.services import TheServices
-from app.http.waiting import Wait
 from app.jobs import metrics, relation, retries, service, streams
 from app.jobs.points import FEWEST_POINTS, Wanted
 from app.jobs.repository import JobFilter

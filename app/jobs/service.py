@@ -8,6 +8,7 @@ from fastapi import Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access import limits
+from app.access.waiting import until
 from app.contracts.base import canonical_json
 from app.contracts.resources.splits import SplitName
 from app.contracts.specs.jobs import JOB_SPEC, SubmittableJob
@@ -20,7 +21,6 @@ from app.http.files import ServedFile, blob
 from app.http.idempotency import fingerprint_of, replay, reused
 from app.http.services import Caller, Services
 from app.http.validation import parse_as
-from app.http.waiting import until
 from app.jobs import cuts, predictions, repository, submission
 from app.jobs.repository import JobFilter, StoredJob
 from app.jobs.schemas import job_json
@@ -125,7 +125,7 @@ async def get(services: Services, caller: Caller, job_id: str, wait: float = 0.0
         return existing(await repository.find(services.database, caller.project_id, job_id))
 
     with limits.counted_wait(services, caller, wait):
-        return await until(services, job_id, wait, load, lambda job: job.state in TERMINAL)
+        return await until(services, caller, job_id, wait, load, lambda job: job.state in TERMINAL)
 
 
 def existing(row: T | None) -> T:

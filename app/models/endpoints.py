@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import Path, Query, Request, Response
 
 from app.access.authentication import KnownCaller, guarded_router
+from app.access.waiting import Wait
 from app.contracts.resources.manifests import ModelFormat
 from app.contracts.states import ModelState
 from app.http.answers import binary_content, changes_name, json_answer, json_body, json_content, problems, upload_body
@@ -12,7 +13,6 @@ from app.http.files import BINARY, serve
 from app.http.idempotency import IdempotencyKey
 from app.http.pages import After, Limit, decode_cursor, page_of
 from app.http.services import TheServices
-from app.http.waiting import Wait
 from app.models import service
 from app.models.bundle.service import bundle
 from app.models.service import MODELS, WeightsFormat

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access import limits
+from app.access.waiting import until
 from app.contracts.resources.predictions import PREDICTIONS
 from app.contracts.states import ModelState
 from app.db.base import json_text
@@ -15,7 +16,6 @@ from app.db.rows import DatasetRow, FileRow
 from app.db.signals import announce
 from app.http.errors import Conflict, Invalid, NotFound
 from app.http.services import Caller, Services
-from app.http.waiting import until
 from app.queue.blobs import mark_stored
 from app.queue.inputs import needs
 from app.queue.records import NewJob, UnusableInput
@@ -88,7 +88,7 @@ async def get(kind: ResourceKind[R, M, V], services: Services, caller: Caller, i
             return _existing(kind, await repository.find(session, kind.row, caller.project_id, identity))
 
     with limits.counted_wait(services, caller, wait):
-        return await until(services, identity, wait, load, lambda row: row.state != "verifying")
+        return await until(services, caller, identity, wait, load, lambda row: row.state != "verifying")
 
 
 async def listed(

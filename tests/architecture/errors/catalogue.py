@@ -87,6 +87,7 @@ REQUESTS: Final[Mapping[str, str]] = {
     "unnamed_file": "send each file with its name: curl -F file=@path",
     "unexpected_part": "send `manifest` and `file` alone",
     "unknown_field": "check the field's spelling and place, or leave it out",
+    "revoked_key": "ask an admin for another key",
     "unknown_key": "ask an admin for another key",
     "unknown_parameter": "use one of the query parameters that the detail lists",
     "unknown_value": "use one of the values that the detail lists",
