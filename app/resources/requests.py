@@ -51,7 +51,7 @@ async def _upload(
             await services.blobs.publish(each.staged.path, each.staged.sha256)
         async with services.database.write() as session:
             row = await service.create(kind, services, caller, session, received)
-            view, location = kind.view(row), f"{kind.path}/{row.id}"
+            view, location = kind.view(row), kind.location(row.id)
             answer = FirstAnswer(201, view.model_dump_json(by_alias=True), location)
             await hold.remember(session, fingerprint, answer)
     return json_answer(view, 201, {"Location": location})

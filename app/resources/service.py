@@ -16,6 +16,7 @@ from app.db.rows import DatasetRow, FileRow
 from app.db.signals import announce
 from app.http.errors import Conflict, Invalid, NotFound
 from app.http.services import Caller, Services
+from app.queue import idempotency
 from app.queue.blobs import mark_stored
 from app.queue.inputs import needs
 from app.queue.records import NewJob, UnusableInput
@@ -149,7 +150,7 @@ def _rejected_files(kind: ResourceKind[R, M, V], services: Services, row: R) -> 
 
 
 async def delete(kind: ResourceKind[R, M, V], services: Services, caller: Caller, identity: str) -> None:
-    """Delete the row. Raises NotFound, and Conflict while an unfinished job needs it."""
+    """Delete the row, and the answers that name it. Raises NotFound, and Conflict while an unfinished job needs it."""
     async with services.database.write() as session:
         row = _existing(kind, await repository.find(session, kind.row, caller.project_id, identity, lock=True))
         jobs = await needs.needed_by(session, identity)
@@ -158,6 +159,7 @@ async def delete(kind: ResourceKind[R, M, V], services: Services, caller: Caller
                 "in_use", f"{len(jobs)} unfinished jobs need this {kind.noun}, for example {jobs[0]}: cancel them first"
             )
         await session.delete(row)
+        await idempotency.forget(session, kind.location(identity))
         announce(session, identity)
 
 

@@ -1,8 +1,7 @@
 """Deleting an ended job with everything that is its own: inputs, labels, events, metrics, files, report.
 
-The rows go by their foreign keys; blobs that nothing refers to any more are collected later. What stays: answers to
-Idempotency-Keys, so that a repeated request does not submit the job again; notifications in the outbox; and how often
-the job has looked at a test split, which its datasets count.
+The rows go by their foreign keys; blobs that nothing refers to any more are collected later. What stays: notifications
+in the outbox; and how often the job has looked at a test split, which its datasets count.
 """
 
 from typing import Any
