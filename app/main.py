@@ -127,6 +127,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # The routes themselves: FastAPI searches an included router twice. Those of most requests come first.
     for router in (jobs, models, predictions, exports, datasets, compare, health):
         app.router.routes.extend(router.routes)
+    app.router.routes.extend(openapi.by_head(app.router.routes))
     page.install(app)
     openapi.install(app, SCHEMAS, CHANGES)
     return app

@@ -27,8 +27,6 @@ GRACEFUL_SECONDS: Final = 5
 CHECK_SECONDS: Final = 0.5
 """How often the deadlines of connections are checked."""
 
-_LARGEST_HEADERS: Final = 65_536
-
 
 class AlreadyServed(Exception):
     """Another process serves this data directory."""
@@ -64,7 +62,6 @@ class Server(uvicorn.Server):
                 ws="none",
                 access_log=False,
                 server_header=False,
-                h11_max_incomplete_event_size=_LARGEST_HEADERS,
                 timeout_graceful_shutdown=GRACEFUL_SECONDS,
                 timeout_keep_alive=settings.keep_alive_seconds,
             )

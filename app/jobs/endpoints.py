@@ -286,7 +286,6 @@ async def get_job_relation(job_id: Identity, caller: KnownCaller, services: TheS
     return json_answer(await relation.relation(services, caller, job_id))
 
 
-@router.head("/{job_id}/student/weights", include_in_schema=False)
 @router.get(
     "/{job_id}/student/weights",
     responses={**binary_content(BINARY), **problems(400, 404, 409, 416)},
@@ -298,7 +297,6 @@ async def get_job_student_weights(
     return await serve(request, await service.student_weights(services, caller, job_id, task))
 
 
-@router.head("/{job_id}/predictions", include_in_schema=False)
 @router.get(
     "/{job_id}/predictions",
     responses={**binary_content(BINARY), **problems(400, 404, 409, 416)},

@@ -73,8 +73,16 @@ class EventStream(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response."""
+        if scope["method"] == "HEAD":  # it would be open until the job ends, without a byte
+            self.body_iterator = _nothing()
         with counted_wait(self._services, self._caller):
             await super().__call__(scope, receive, send)
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    none: tuple[bytes, ...] = ()
+    for piece in none:
+        yield piece
 
 
 async def _read(services: Services, caller: Caller, job_id: str, seq: int) -> tuple[StoredJob, Sequence[EventRow]]:

@@ -95,7 +95,6 @@ async def delete_model(model_id: Identity, caller: KnownCaller, services: TheSer
     return Response(status_code=204)
 
 
-@router.head("/{model_id}/weights", include_in_schema=False)
 @router.get(
     "/{model_id}/weights",
     responses={**binary_content(BINARY), **problems(400, 404, 409, 416)},
@@ -112,7 +111,6 @@ async def get_model_weights(
     return await serve(request, await service.weights(services, caller, model_id, fmt, wait))
 
 
-@router.head("/{model_id}/bundle", include_in_schema=False)
 @router.get(
     "/{model_id}/bundle",
     responses={**binary_content(BINARY), **problems(400, 404, 409, 416)},

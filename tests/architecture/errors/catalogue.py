@@ -37,6 +37,7 @@ REQUESTS: Final[Mapping[str, str]] = {
     "unknown_column": "leave out columns that the dataset's file does not have",
     "bad_content_length": "leave Content-Length to the HTTP client",
     "bad_format": "write ids and names as the detail describes them; an id of another kind belongs to another field",
+    "bad_http": "let an HTTP client write the request",
     "bad_multipart": "let the HTTP client write multipart/form-data, such as curl -F",
     "body_too_large": "upload data as a dataset instead of sending it in JSON",
     "body_too_slow": "send the request again on a better connection",
