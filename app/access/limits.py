@@ -1,4 +1,5 @@
-"""What one key may have and do: requests, waits, uploads, jobs, bytes. Every refusal is a 429 with `Retry-After`.
+"""What one key may have and do: requests, waits, uploads, jobs, bytes. Every refusal is a 429, with `Retry-After` where
+waiting helps.
 
 Requests, waits and uploads are counted in this process; jobs and bytes in the database (`app.queue.keys.quotas`).
 """
@@ -19,7 +20,6 @@ from app.queue.keys import quotas
 _UPLOAD_RETRY_SECONDS: Final = 5.0
 _WAIT_RETRY_SECONDS: Final = 5.0
 _JOBS_RETRY_SECONDS: Final = 60.0
-_BYTES_RETRY_SECONDS: Final = 600.0
 _PATIENCE_SECONDS: Final = 5.0
 """Longest time that the answer to a wrong key is held back."""
 
@@ -106,14 +106,14 @@ async def admit_job(services: Services, caller: Caller, session: AsyncSession, n
     if usage.is_full:
         raise TooMany(
             "too_many_queued_jobs",
-            f"expected at most {most} queued and paused jobs of one key, found as many: wait for some to begin, or "
-            "cancel some",
+            f"expected at most {most} queued and paused jobs of one key, found as many (exports count, and so does the "
+            "inspection of each upload): wait for some to begin, or cancel some",
             _JOBS_RETRY_SECONDS,
         )
     _require_bytes(services, usage.bytes, new_bytes)
 
 
-async def require_bytes(services: Services, caller: Caller, session: AsyncSession, new_bytes: int) -> None:
+async def require_bytes(services: Services, caller: Caller, session: AsyncSession, new_bytes: int = 0) -> None:
     """Check that the caller's key may store so many bytes more. Raises TooMany."""
     usage = await quotas.usage(session, caller.key_id, services.settings.queued_jobs_per_key)
     _require_bytes(services, usage.bytes, new_bytes)
@@ -122,9 +122,9 @@ async def require_bytes(services: Services, caller: Caller, session: AsyncSessio
 def _require_bytes(services: Services, stored: int, new_bytes: int) -> None:
     most = services.settings.bytes_per_key
     if stored + new_bytes > most:
+        more = f" and {new_bytes} more" if new_bytes else ""
         raise TooMany(
             "too_many_bytes",
-            f"expected at most {most} bytes stored by one key, found {stored} and {new_bytes} more: delete models, "
-            "datasets and jobs",
-            _BYTES_RETRY_SECONDS,
+            f"expected at most {most} bytes stored by one key, found {stored}{more}, which waiting does not change: "
+            "delete models, datasets and jobs",
         )

@@ -26,6 +26,7 @@ ARCHIVES: Final[Mapping[str, tuple[str, ...]]] = {"images": IMAGE_SUFFIXES, "sou
 """Formats of archives of files, and how the names of these end."""
 ONNX_FOLDER: Final = "onnx_folder"
 """A zip with an ONNX graph, and its weights beside it."""
+_LONGEST_NAME: Final = 100
 _WEIGHTS: Final = "save the weights alone: safetensors.torch.save_file(model.state_dict(), 'model.safetensors')"
 _ARRAYS: Final = "save plain arrays or columns: numpy.savez('data.npz', x=x, y=y), or parquet, csv, jsonl"
 
@@ -153,7 +154,7 @@ def _is_archive_of_files(kind: str | None, declared: str) -> bool:
 
 
 def kind_of_file(path: Path) -> str | None:
-    """As `kind_of_head`, and by the member names of a zip: `state_dict`, `npz`, or a refused kind."""
+    """As `kind_of_head`, and by the member names of a zip: `state_dict`, `npz`, or a refused kind. Raises Invalid."""
     with path.open("rb") as file:
         kind = kind_of_head(file.read(HEAD_BYTES))
         if kind == "zip":
@@ -183,8 +184,18 @@ def _kind_of_zip(names: Sequence[str]) -> str:
         return ONNX_FOLDER
     if "config.json" in files and any(name.endswith(".safetensors") for name in files):
         return HUGGINGFACE_FOLDER
+    arrays = [name for name in names if name.endswith(".npy")]
     of_files = (kind for kind, suffixes in ARCHIVES.items() if any(name.lower().endswith(suffixes) for name in files))
-    return next(of_files, "zip")
+    kind = next(of_files, None)
+    if kind is None and arrays:
+        raise _foreign_member(next(name for name in names if name not in arrays))
+    return kind or "zip"
+
+
+def _foreign_member(name: str) -> Invalid:
+    shown = "".join(each for each in name if each.isprintable())[:_LONGEST_NAME]
+    why = f"expected arrays alone, found `{shown}` between them"
+    return Refused("an npz with other files in it", why, "write it by numpy.savez('data.npz', x=x, y=y)").problem()
 
 
 def check_format(declared: str, kind: str | None, expected: Mapping[str, str | None], field: str = "format") -> None:

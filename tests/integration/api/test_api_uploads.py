@@ -107,6 +107,14 @@ async def test_bytes_of_another_format_are_named(
     assert await empty(harness, path)
 
 
+async def test_what_is_in_an_npz_besides_arrays_is_named(harness: ApiHarness) -> None:
+    answer = await harness.post("datasets", DATASET, zipped("x.npy", "notes/README.txt", "digit.npy"))
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (422, "refused_format")
+    assert "found `notes/README.txt` between them. Way out: write it by numpy.savez" in problem["detail"]
+    assert await empty(harness, "datasets")
+
+
 async def test_a_state_dict_is_an_original_until_it_is_converted(harness: ApiHarness) -> None:
     made = await harness.upload("models", MODEL | {"format": "state_dict"}, torch_zip())
     assert made["files"][0]["role"] == "original"
@@ -118,6 +126,8 @@ async def test_a_state_dict_is_an_original_until_it_is_converted(harness: ApiHar
         (npz()[:-40], "broken_archive"),
         (b"PK\x03\x04" + b"\0" * 200, "broken_archive"),
         (npz()[:-6] + b"\xff\xff\xff\x7f\0\0", "broken_archive"),
+        (npz() + b"\0" * 80, "broken_archive"),
+        (npz()[:-2] + b"\5\0", "broken_archive"),
         (b"", "empty_file"),
     ],
 )

@@ -77,7 +77,12 @@ async def test_a_job_that_has_not_ended_is_not_deleted(harness: ApiHarness) -> N
     queued = (await harness.submit(spec))["id"]
     assert refusal(await delete(harness, queued)) == (409, "not_finished")
     claim = await harness.begin()
-    assert refusal(await delete(harness, queued)) == (409, "not_finished")
+    assert refusal(running := await delete(harness, queued)) == (409, "not_finished")
+    assert "cancel it first" in running.json()["detail"]
+    assert (await harness.http.post(f"/v1/jobs/{queued}/cancel")).json()["state"] == "cancelling"
+    for refused in (await delete(harness, queued), await harness.http.post(f"/v1/jobs/{queued}/retry", json={})):
+        assert refusal(refused) == (409, "not_finished")
+        assert "the job is cancelling: wait for its end" in refused.json()["detail"]
     await harness.fail(claim)
     assert (await delete(harness, queued)).status_code == 204
 
