@@ -47,7 +47,7 @@ DESCRIPTION: Final = """Distils big models into small ones, with an honest repor
 
 Every path under `/v1` needs an API key: `Authorization: Bearer <key>`. Errors are `application/problem+json` (RFC 9457)
 with a stable `code`. Lists are paged: send `next` of a page as `after` to get the following one. A `POST` that is
-repeated with the same `Idempotency-Key` and content gets the first answer again."""
+repeated with the same `Idempotency-Key` and content gets the first answer again, until what it made is deleted."""
 
 TAGS: Final = [
     {"name": "models", "description": "Uploaded and trained models: teachers and students."},
