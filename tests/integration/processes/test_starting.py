@@ -17,6 +17,7 @@ COMMANDS = (["serve"], ["api"], ["worker"], ["migrate"], ["gc"], ["keys", "creat
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """Runs a command with these settings in the environment, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delattr("os.execve")  # a worker would replace this process
 
     def ended(command: list[str], **settings: object) -> Result:
         environment = {f"STILLHOUSE_{name.upper()}": str(value) for name, value in settings.items()}
