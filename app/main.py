@@ -47,7 +47,7 @@ DESCRIPTION: Final = """Distils big models into small ones, with an honest repor
 
 Every path under `/v1` needs an API key: `Authorization: Bearer <key>`. Errors are `application/problem+json` (RFC 9457)
 with a stable `code`. Lists are paged: send `next` of a page as `after` to get the following one. A `POST` that is
-repeated with the same `Idempotency-Key` and content gets the first answer again."""
+repeated with the same `Idempotency-Key` and content gets the first answer again, until what it made is deleted."""
 
 TAGS: Final = [
     {"name": "models", "description": "Uploaded and trained models: teachers and students."},
@@ -127,6 +127,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # The routes themselves: FastAPI searches an included router twice. Those of most requests come first.
     for router in (jobs, models, predictions, exports, datasets, compare, health):
         app.router.routes.extend(router.routes)
+    app.router.routes.extend(openapi.by_head(app.router.routes))
     page.install(app)
     openapi.install(app, SCHEMAS, CHANGES)
     return app

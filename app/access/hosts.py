@@ -4,8 +4,10 @@ A page in a browser can be led to 127.0.0.1 by a name of its own (DNS rebinding)
 """
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Final
 
 from fastapi import Request
 from starlette.datastructures import Headers
@@ -16,6 +18,11 @@ from app.http.problems import answer
 from app.settings import ANY_HOST, Settings
 
 _ANSWERED = "localhost"
+_HEADER: Final = re.compile(
+    r"(?:\[(?P<address>[0-9a-f:.]+(?:%[\w.~%-]+)?)\]|(?P<name>[\w.~!$&'()*+,;=%-]*))(?::(?P<port>\d{0,5}))?",
+    re.ASCII | re.IGNORECASE,
+)
+_LAST_PORT: Final = 65_535
 _REMEMBERED = 256
 """Host headers whose decision is kept: nearly all requests have one of a few."""
 
@@ -44,19 +51,26 @@ class AllowedHosts:
         await self._app(scope, receive, send)
 
     def _decide(self, header: str | None) -> bool:
-        if header is None or ANY_HOST in self._allowed:
+        if header is None:
             return True
         name = host_of(header)
-        if name == _ANSWERED or is_address(name) or name in self._allowed:
+        if name is None:
+            return False
+        if ANY_HOST in self._allowed or name == _ANSWERED or is_address(name) or name in self._allowed:
             return True
         return any(f"*.{parent}" in self._allowed for parent in _parents(name))
 
 
-def host_of(header: str) -> str:
-    """The name or address in a Host header, in lower case, without port, brackets and the dot of a full name."""
-    if header.startswith("["):
-        return header[1:].partition("]")[0].lower()
-    return header.partition(":")[0].lower().removesuffix(".")
+def host_of(header: str) -> str | None:
+    """The name or address in a Host header, in lower case, without port, brackets and the dot of a full name; None for
+    a header that is neither (RFC 9110, 7.2).
+    """
+    found = _HEADER.fullmatch(header)
+    if found is None or int(found["port"] or 0) > _LAST_PORT:
+        return None
+    if found["address"] is not None:
+        return found["address"].lower()
+    return found["name"].lower().removesuffix(".")
 
 
 def is_address(name: str) -> bool:

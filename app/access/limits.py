@@ -1,4 +1,5 @@
-"""What one key may have and do: requests, waits, uploads, jobs, bytes. Every refusal is a 429 with `Retry-After`.
+"""What one key may have and do: requests, waits, uploads, jobs, bytes. Every refusal is a 429, with `Retry-After` where
+waiting helps.
 
 Requests, waits and uploads are counted in this process; jobs and bytes in the database (`app.queue.keys.quotas`).
 """
@@ -11,6 +12,7 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.waiting import revoked
 from app.http.errors import TooMany
 from app.http.services import Caller, Services
 from app.queue.keys import quotas
@@ -18,7 +20,6 @@ from app.queue.keys import quotas
 _UPLOAD_RETRY_SECONDS: Final = 5.0
 _WAIT_RETRY_SECONDS: Final = 5.0
 _JOBS_RETRY_SECONDS: Final = 60.0
-_BYTES_RETRY_SECONDS: Final = 600.0
 _PATIENCE_SECONDS: Final = 5.0
 """Longest time that the answer to a wrong key is held back."""
 
@@ -93,24 +94,26 @@ def _counted(opened: Counter[str], key_id: str) -> Iterator[None]:
 
 
 async def admit_job(services: Services, caller: Caller, session: AsyncSession, new_bytes: int = 0) -> None:
-    """Check that the caller's key may have another waiting job, and store so many bytes more. Raises TooMany.
+    """Check that the caller's key may have another waiting job, and store so many bytes more. Raises TooMany, and
+    Unauthorized where the key was revoked since the request began.
 
     It locks the key until the transaction ends, so call it before any other row is locked.
     """
     most = services.settings.queued_jobs_per_key
-    await quotas.lock(session, caller.key_id)
+    if not await quotas.lock(session, caller.key_id):
+        raise revoked()
     usage = await quotas.usage(session, caller.key_id, most)
     if usage.is_full:
         raise TooMany(
             "too_many_queued_jobs",
-            f"expected at most {most} queued and paused jobs of one key, found as many: wait for some to begin, or "
-            "cancel some",
+            f"expected at most {most} queued and paused jobs of one key, found as many (exports count, and so does the "
+            "inspection of each upload): wait for some to begin, or cancel some",
             _JOBS_RETRY_SECONDS,
         )
     _require_bytes(services, usage.bytes, new_bytes)
 
 
-async def require_bytes(services: Services, caller: Caller, session: AsyncSession, new_bytes: int) -> None:
+async def require_bytes(services: Services, caller: Caller, session: AsyncSession, new_bytes: int = 0) -> None:
     """Check that the caller's key may store so many bytes more. Raises TooMany."""
     usage = await quotas.usage(session, caller.key_id, services.settings.queued_jobs_per_key)
     _require_bytes(services, usage.bytes, new_bytes)
@@ -119,9 +122,9 @@ async def require_bytes(services: Services, caller: Caller, session: AsyncSessio
 def _require_bytes(services: Services, stored: int, new_bytes: int) -> None:
     most = services.settings.bytes_per_key
     if stored + new_bytes > most:
+        more = f" and {new_bytes} more" if new_bytes else ""
         raise TooMany(
             "too_many_bytes",
-            f"expected at most {most} bytes stored by one key, found {stored} and {new_bytes} more: delete models, "
-            "datasets and jobs",
-            _BYTES_RETRY_SECONDS,
+            f"expected at most {most} bytes stored by one key, found {stored}{more}, which waiting does not change: "
+            "delete models, datasets and jobs",
         )

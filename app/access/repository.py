@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from sqlalchemy import bindparam, func, or_, select, update
+from sqlalchemy import Update, bindparam, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.secrets import digest, visible_prefix
@@ -16,7 +16,7 @@ from app.db.rows import DEFAULT_PROJECT, KeyRow, ProjectRow
 from app.db.signals import announce
 
 KEYS: Final = "keys"
-"""The signal that keys were revoked."""
+"""The signal that keys were revoked; the id of a key, that it was."""
 
 
 class LiveKey(NamedTuple):
@@ -34,11 +34,18 @@ _LIVE: Final = Query(
     ),
 )
 
+_IS_LIVE: Final = Query(bool, select(KeyRow.id).where(KeyRow.id == bindparam("id"), KeyRow.revoked_at.is_(None)))
+
 
 async def live(database: Database, sha256: str) -> LiveKey | None:
     """The key with this digest, unless it is revoked."""
     found = await database.fetch(_LIVE, sha256=sha256)
     return found[0] if found else None
+
+
+async def is_live(database: Database, key_id: str) -> bool:
+    """Whether the key with this id is not revoked."""
+    return bool(await database.fetch(_IS_LIVE, id=key_id))
 
 
 async def find(session: AsyncSession, key: str, *, revoked_too: bool = False) -> KeyRow | None:
@@ -70,18 +77,21 @@ async def count_active_keys(session: AsyncSession) -> int:
 
 
 async def revoke(session: AsyncSession, identity: str) -> int:
-    """Revoke the active keys with this id or prefix; how many there were."""
+    """Revoke the active keys with this id or prefix; how many there were. Their waits are woken."""
     matching = update(KeyRow).where(or_(KeyRow.id == identity, KeyRow.prefix == identity), KeyRow.revoked_at.is_(None))
-    revoked = await session.scalars(matching.values(revoked_at=utcnow()).returning(KeyRow.id))
-    announce(session, KEYS)
-    return len(revoked.all())
+    return await _revoke(session, matching)
 
 
 async def revoke_named(session: AsyncSession, name: str, *, but: str) -> None:
     """Revoke the active keys of this name, except the one with the secret `but`."""
     others = update(KeyRow).where(KeyRow.name == name, KeyRow.sha256 != digest(but), KeyRow.revoked_at.is_(None))
-    await session.execute(others.values(revoked_at=utcnow()))
-    announce(session, KEYS)
+    await _revoke(session, others)
+
+
+async def _revoke(session: AsyncSession, matching: Update) -> int:
+    revoked = (await session.scalars(matching.values(revoked_at=utcnow()).returning(KeyRow.id))).all()
+    announce(session, KEYS, *revoked)
+    return len(revoked)
 
 
 async def touch(session: AsyncSession, key_id: str, now: datetime) -> None:

@@ -16,7 +16,8 @@ from app.access import repository
 from app.access.first_key import RevokedKey, announcement, ensure_first_key
 from app.access.secrets import new_key
 from app.cli.gc import collect_garbage
-from app.cli.server import AlreadyServed, serve, sole_server
+from app.cli.server import AlreadyServed, CannotListen, bound_socket, serve, sole_server
+from app.cli.starting import Unusable, prepare, require_database, warnings
 from app.cli.worker_process import WorkerProcess, worker_command, worker_environment
 from app.db import migrate as migrations
 from app.db.engine import open_database
@@ -42,13 +43,24 @@ def _fail(message: object) -> NoReturn:
     raise typer.Exit(1)
 
 
-def _settings(**options: Any) -> Settings:
-    """The settings from the environment, overridden by the command line."""
+def _settings(*, existing: bool = False, **options: Any) -> Settings:
+    """The settings from the environment, overridden by the command line; their folders are there afterwards.
+
+    `existing`: the command works on what is there, so nothing is created where there is nothing.
+    """
     try:
-        return Settings(**{name: value for name, value in options.items() if value is not None}).prepared()
+        settings = Settings(**{name: value for name, value in options.items() if value is not None})
+        if existing:
+            require_database(settings)
+        prepare(settings)
     except ValidationError as error:
         errors = (f"STILLHOUSE_{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors())
         _fail("; ".join(errors))
+    except (Unusable, UnsupportedDatabase) as error:
+        _fail(error)
+    for warning in warnings(settings, os.environ):
+        typer.echo(f"stillhouse: warning: {warning}", err=True)
+    return settings
 
 
 def _ensure_migrated(settings: Settings) -> None:
@@ -70,19 +82,20 @@ async def _first_key(settings: Settings) -> str | None:
 
 
 def _start(settings: Settings, worker: WorkerProcess | None) -> None:
-    """Check the schema, create the first key if there is none, then serve until stopped."""
-    _ensure_migrated(settings)
-    key = asyncio.run(_first_key(settings))
-    if key is not None:
-        typer.echo(announcement(key, settings.admin_key_file, to_terminal=sys.stdout.isatty()))
-    sys.stdout.flush()
-    asyncio.run(serve(create_app(settings), settings, worker))
+    """Take the port, check the schema, create the first key if there is none, then serve until stopped."""
+    with bound_socket(settings.host, settings.port) as bound:
+        _ensure_migrated(settings)
+        key = asyncio.run(_first_key(settings))
+        if key is not None:
+            typer.echo(announcement(key, settings.admin_key_file, to_terminal=sys.stdout.isatty()))
+        sys.stdout.flush()
+        asyncio.run(serve(create_app(settings), settings, worker, bound))
 
 
 def _or_fail(start: Callable[[], None]) -> None:
     try:
         start()
-    except (AlreadyServed, RevokedKey, DatabaseUnavailable, UnsupportedDatabase) as error:
+    except (AlreadyServed, CannotListen, RevokedKey, DatabaseUnavailable, UnsupportedDatabase) as error:
         _fail(error)
 
 
@@ -151,7 +164,7 @@ def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Delete nothing: list what would be deleted.")] = False,
 ) -> None:
     """Delete what is no longer needed. The running service does the same regularly; safe beside it."""
-    settings = _settings(data_dir=data)
+    settings = _settings(data_dir=data, existing=True)
     stale: list[StaleItem] = []
 
     def run() -> None:
@@ -165,8 +178,8 @@ def gc(
     typer.echo(f"{len(stale)} items {verb}, {sum(item.bytes for item in stale):,} bytes")
 
 
-def _with_database(data: Path | None, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
-    settings = _settings(data_dir=data)
+def _with_database(data: Path | None, work: Callable[[AsyncSession], Awaitable[T]], *, existing: bool = True) -> T:
+    settings = _settings(data_dir=data, existing=existing)
 
     async def run() -> T:
         database = open_database(settings.database)
@@ -187,7 +200,7 @@ def _with_database(data: Path | None, work: Callable[[AsyncSession], Awaitable[T
 def create_key(name: Annotated[str, typer.Argument(help="Name of its owner.")], data: Data = None) -> None:
     """Create a key and print it. It is not shown again."""
     key = new_key()
-    row = _with_database(data, lambda session: repository.add(session, key, name))
+    row = _with_database(data, lambda session: repository.add(session, key, name), existing=False)
     typer.echo(f"{row.id} {row.name}", err=True)
     typer.echo(key)
 
@@ -207,7 +220,7 @@ def _moment(time: datetime | None) -> str:
 
 @keys.command("revoke")
 def revoke_key(identity: Annotated[str, typer.Argument(help="Its id or prefix.")], data: Data = None) -> None:
-    """Revoke a key, immediately and permanently."""
+    """Revoke a key, permanently: requests with it are refused at once, and its streams, long polls and uploads end."""
     count = _with_database(data, lambda session: repository.revoke(session, identity))
     if not count:
         _fail("no active key has this id or prefix")

@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import logging
 import signal
 import socket
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ GRACEFUL_SECONDS: Final = 5
 CHECK_SECONDS: Final = 0.5
 """How often the deadlines of connections are checked."""
 
-_LARGEST_HEADERS: Final = 65_536
+_log: Final = logging.getLogger("uvicorn.error")
 
 
 class AlreadyServed(Exception):
@@ -35,6 +36,32 @@ class AlreadyServed(Exception):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(f"another `stillhouse serve` uses {folder}: stop it, or choose another --data")
+
+
+class CannotListen(Exception):
+    """The address or port is not to be had."""
+
+    def __init__(self, where: str, error: OSError) -> None:
+        super().__init__(
+            f"expected to listen at {where}, found: {error.strerror}: stop what listens there, or choose another "
+            "--port (STILLHOUSE_PORT) or --host (STILLHOUSE_HOST)"
+        )
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """A socket bound to this address, which does not listen yet. Raises CannotListen."""
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise CannotListen(_at(host, port), error) from None
+    return bound
+
+
+def _at(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @contextmanager
@@ -64,7 +91,6 @@ class Server(uvicorn.Server):
                 ws="none",
                 access_log=False,
                 server_header=False,
-                h11_max_incomplete_event_size=_LARGEST_HEADERS,
                 timeout_graceful_shutdown=GRACEFUL_SECONDS,
                 timeout_keep_alive=settings.keep_alive_seconds,
             )
@@ -93,8 +119,11 @@ class Server(uvicorn.Server):
             await self.lifespan.shutdown()
 
 
-async def serve(app: FastAPI, settings: Settings, worker: WorkerProcess | None) -> None:
-    """Serve until SIGTERM or SIGINT; the worker drains while responses end. A second signal waits for neither."""
+async def serve(app: FastAPI, settings: Settings, worker: WorkerProcess | None, bound: socket.socket) -> None:
+    """Serve at a bound socket, which is closed then, until SIGTERM or SIGINT.
+
+    The worker drains while responses end. A second signal waits for neither.
+    """
     counted = count_connections(settings)
     server = Server(app, settings, counted)
 
@@ -106,13 +135,14 @@ async def serve(app: FastAPI, settings: Settings, worker: WorkerProcess | None) 
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    bound = Listener(server.config.bind_socket(), counted)
+    _log.info("listening at http://%s (Ctrl+C stops it)", _at(settings.host, bound.getsockname()[1]))
+    listener = Listener(bound, counted)
     # Connections inherit it. asyncio does not set it on sockets that were bound elsewhere, and a response in two
     # packets would then wait 40 ms for the client's delayed acknowledgement.
-    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     running = asyncio.create_task(worker.run(), name="worker") if worker is not None else None
     try:
-        await server.serve(sockets=[bound])
+        await server.serve(sockets=[listener])
     finally:
         if worker is not None and running is not None:
             await worker.stop()

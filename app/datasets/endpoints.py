@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import Path, Query, Request, Response
 
 from app.access.authentication import KnownCaller, guarded_router
+from app.access.waiting import Wait
 from app.contracts.resources.predictions import UploadedFormat
 from app.contracts.resources.splits import MOST_FILES
 from app.contracts.states import ModelState
@@ -13,7 +14,6 @@ from app.http.answers import changes_name, json_answer, json_body, json_content,
 from app.http.idempotency import IdempotencyKey
 from app.http.pages import After, Limit, decode_cursor, page_of
 from app.http.services import TheServices
-from app.http.waiting import Wait
 from app.resources import requests
 from app.resources import service as resources
 

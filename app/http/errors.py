@@ -155,13 +155,14 @@ def _summary(problems: Sequence[Problem]) -> str:
 
 
 class TooMany(ApiError):
-    """The key asks too often, or has too much."""
+    """The key asks too often, or has too much. `retry_after` in seconds; None where waiting does not help."""
 
     status = 429
     title = "Too many requests"
 
-    def __init__(self, code: str, detail: str, retry_after: float) -> None:
-        super().__init__(code, detail, headers={"Retry-After": str(max(1, round(retry_after)))})
+    def __init__(self, code: str, detail: str, retry_after: float | None = None) -> None:
+        headers = {} if retry_after is None else {"Retry-After": str(max(1, round(retry_after)))}
+        super().__init__(code, detail, headers=headers)
 
 
 class Unavailable(ApiError):

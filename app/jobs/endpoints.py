@@ -6,6 +6,7 @@ from fastapi import Header, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from app.access.authentication import KnownCaller, guarded_router
+from app.access.waiting import Wait
 from app.contracts.resources.splits import SplitName
 from app.contracts.specs.jobs import JobKind
 from app.contracts.states import TERMINAL, JobState
@@ -15,7 +16,6 @@ from app.http.files import BINARY, serve
 from app.http.idempotency import IdempotencyKey
 from app.http.pages import After, Limit, decode_cursor, page_json, page_of
 from app.http.services import TheServices
-from app.http.waiting import Wait
 from app.jobs import metrics, relation, retries, service, streams
 from app.jobs.points import FEWEST_POINTS, Wanted
 from app.jobs.repository import JobFilter
@@ -286,7 +286,6 @@ async def get_job_relation(job_id: Identity, caller: KnownCaller, services: TheS
     return json_answer(await relation.relation(services, caller, job_id))
 
 
-@router.head("/{job_id}/student/weights", include_in_schema=False)
 @router.get(
     "/{job_id}/student/weights",
     responses={**binary_content(BINARY), **problems(400, 404, 409, 416)},
@@ -298,7 +297,6 @@ async def get_job_student_weights(
     return await serve(request, await service.student_weights(services, caller, job_id, task))
 
 
-@router.head("/{job_id}/predictions", include_in_schema=False)
 @router.get(
     "/{job_id}/predictions",
     responses={**binary_content(BINARY), **problems(400, 404, 409, 416)},

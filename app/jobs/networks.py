@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from app.access import limits
+from app.access.waiting import until
 from app.contracts.specs.families.library import LibraryArchitecture
 from app.http.services import Caller, Services
-from app.http.waiting import until
 from app.queue.inputs import networks
 from app.queue.inputs.networks import Trunks
 
@@ -27,9 +27,9 @@ async def measured(services: Services, caller: Caller, wanted: Sequence[LibraryA
         return await networks.known_to(services.database, wanted)
 
     missing = set(networks.by_digest(wanted)) - set(known)
-    await asyncio.gather(*(_until_known(services, digest, load) for digest in missing))
+    await asyncio.gather(*(_until_known(services, caller, digest, load) for digest in missing))
     return await load()
 
 
-async def _until_known(services: Services, digest: str, load: Callable[[], Awaitable[Trunks]]) -> None:
-    await until(services, digest, WAIT_SECONDS, load, lambda found: digest in found)
+async def _until_known(services: Services, caller: Caller, digest: str, load: Callable[[], Awaitable[Trunks]]) -> None:
+    await until(services, caller, digest, WAIT_SECONDS, load, lambda found: digest in found)

@@ -8,6 +8,7 @@ from fastapi import Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access import limits
+from app.access.waiting import until
 from app.contracts.base import canonical_json
 from app.contracts.resources.splits import SplitName
 from app.contracts.specs.jobs import JOB_SPEC, SubmittableJob
@@ -20,7 +21,6 @@ from app.http.files import ServedFile, blob
 from app.http.idempotency import fingerprint_of, replay, reused
 from app.http.services import Caller, Services
 from app.http.validation import parse_as
-from app.http.waiting import until
 from app.jobs import cuts, predictions, repository, submission
 from app.jobs.repository import JobFilter, StoredJob
 from app.jobs.schemas import job_json
@@ -77,11 +77,15 @@ async def create_once(
             return replay(first)
         await limits.admit_job(services, caller, session)
         row = await make(session)
-        content, location = job_json(repository.stored(row)), f"/v1/jobs/{row.id}"
+        content, location = job_json(repository.stored(row)), _location(row.id)
         if key is not None:
             answer = idempotency.Answer(202, content, location)
             await idempotency.remember(session, caller.key_id, key, fingerprint, answer)
     return json_text_answer(content, 202, {"Location": location})
+
+
+def _location(job_id: str) -> str:
+    return f"/v1/jobs/{job_id}"
 
 
 async def _first_answer(session: AsyncSession, caller: Caller, key: str, fingerprint: str) -> idempotency.Answer | None:
@@ -125,7 +129,7 @@ async def get(services: Services, caller: Caller, job_id: str, wait: float = 0.0
         return existing(await repository.find(services.database, caller.project_id, job_id))
 
     with limits.counted_wait(services, caller, wait):
-        return await until(services, job_id, wait, load, lambda job: job.state in TERMINAL)
+        return await until(services, caller, job_id, wait, load, lambda job: job.state in TERMINAL)
 
 
 def existing(row: T | None) -> T:
@@ -159,13 +163,17 @@ async def act(services: Services, caller: Caller, job_id: str, action: Action) -
 
 
 async def delete(services: Services, caller: Caller, job_id: str) -> None:
-    """Delete an ended job. Raises NotFound, and Conflict where it has not ended or others need it."""
+    """Delete an ended job, and the answers that name it.
+
+    Raises NotFound, and Conflict where it has not ended or others need it.
+    """
     async with services.database.write() as session:
         existing(await repository.row_of(session, caller.project_id, job_id))
         try:
             await services.ledger.delete(session, job_id)
         except NotDeletable as error:
             raise Conflict(error.code, str(error)) from None
+        await idempotency.forget(session, _location(job_id))
 
 
 async def report(services: Services, caller: Caller, job_id: str) -> Response:

@@ -7,14 +7,14 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from app.access.limits import counted_wait
+from app.access.waiting import waiting
 from app.contracts.base import canonical_json
 from app.contracts.states import TERMINAL
 from app.contracts.wire.events import JobEvent
 from app.db.errors import DatabaseUnavailable
 from app.db.rows import EventRow
-from app.http.errors import NotFound
+from app.http.errors import NotFound, Unauthorized
 from app.http.services import Caller, Services
-from app.http.waiting import changed
 from app.jobs import repository, service
 from app.jobs.repository import StoredJob
 from app.jobs.schemas import event_view
@@ -31,22 +31,25 @@ async def events(services: Services, job_id: str, seq: int, limit: int) -> list[
 
 
 async def server_sent(services: Services, caller: Caller, job_id: str, seq: int) -> AsyncIterator[bytes]:
-    """The events after `seq` as they happen, until the job has ended or the service shuts down.
+    """The events after `seq` as they happen, until the job has ended, the key is revoked or the service shuts down.
 
     A client resumes an interrupted stream with `Last-Event-ID`; regular comments keep the connection open.
     """
     yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
-    with services.database.watch(job_id) as watch:
+    with waiting(services, caller, job_id) as wait:
         while True:
             try:
+                await wait.require_key()
                 row, new = await _read(services, caller, job_id, seq)
             except DatabaseUnavailable as error:  # the response has started, so it can only wait
                 if services.closing.is_set():
                     return
                 yield b": the database is unavailable\n\n"
-                await changed(services, watch, error.retry_after)
+                await wait.changed(error.retry_after)
                 continue
             except NotFound:  # it has ended and was deleted since the stream began
+                return
+            except Unauthorized:  # a client that comes back gets the error
                 return
             for event in new:
                 seq = event.seq
@@ -55,7 +58,7 @@ async def server_sent(services: Services, caller: Caller, job_id: str, seq: int)
                 continue
             if row.state in TERMINAL or services.closing.is_set():
                 return
-            if not await changed(services, watch, KEEP_ALIVE_SECONDS):
+            if not await wait.changed(KEEP_ALIVE_SECONDS):
                 yield b": keep-alive\n\n"
 
 
@@ -70,8 +73,16 @@ class EventStream(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response."""
+        if scope["method"] == "HEAD":  # it would be open until the job ends, without a byte
+            self.body_iterator = _nothing()
         with counted_wait(self._services, self._caller):
             await super().__call__(scope, receive, send)
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    none: tuple[bytes, ...] = ()
+    for piece in none:
+        yield piece
 
 
 async def _read(services: Services, caller: Caller, job_id: str, seq: int) -> tuple[StoredJob, Sequence[EventRow]]:

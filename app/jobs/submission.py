@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter
 
+from app.access import limits
 from app.contracts.base import Answer
 from app.contracts.layouts.summary import flops, parameter_count
 from app.contracts.problems import Problem
@@ -113,9 +114,13 @@ def _facts(adapter: TypeAdapter[T], known: Known) -> T | None:
 
 
 async def answered_dry(services: Services, caller: Caller, spec: SubmittableJob) -> DryRun:
-    """The dry run of a job with what the project has done before on its datasets. Raises Invalid."""
+    """The dry run of a job with what the project has done before on its datasets.
+
+    Raises Invalid, and TooMany where the key has stored too much for any job.
+    """
     found = dry_run(await resolved(services, caller, spec))
     async with services.database.read() as session:
+        await limits.require_bytes(services, caller, session)
         datasets = {ref.dataset for ref in spec.dataset_refs()}
         return found.model_copy(update={"test_looks": await repository.looks(session, caller.project_id, datasets)})
 

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import Path, Query, Request, Response
 
 from app.access.authentication import KnownCaller, guarded_router
+from app.access.waiting import Wait
 from app.contracts.resources.manifests import ModelFormat
 from app.contracts.states import ModelState
 from app.http.answers import binary_content, changes_name, json_answer, json_body, json_content, problems, upload_body
@@ -12,7 +13,6 @@ from app.http.files import BINARY, serve
 from app.http.idempotency import IdempotencyKey
 from app.http.pages import After, Limit, decode_cursor, page_of
 from app.http.services import TheServices
-from app.http.waiting import Wait
 from app.models import service
 from app.models.bundle.service import bundle
 from app.models.service import MODELS, WeightsFormat
@@ -95,7 +95,6 @@ async def delete_model(model_id: Identity, caller: KnownCaller, services: TheSer
     return Response(status_code=204)
 
 
-@router.head("/{model_id}/weights", include_in_schema=False)
 @router.get(
     "/{model_id}/weights",
     responses={**binary_content(BINARY), **problems(400, 404, 409, 416)},
@@ -112,7 +111,6 @@ async def get_model_weights(
     return await serve(request, await service.weights(services, caller, model_id, fmt, wait))
 
 
-@router.head("/{model_id}/bundle", include_in_schema=False)
 @router.get(
     "/{model_id}/bundle",
     responses={**binary_content(BINARY), **problems(400, 404, 409, 416)},

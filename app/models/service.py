@@ -6,6 +6,7 @@ from typing import Final, Literal
 from pydantic import TypeAdapter
 
 from app.access import limits
+from app.access.waiting import until
 from app.contracts.resources.facts import FileRole, Layer
 from app.contracts.resources.manifests import ModelManifest
 from app.contracts.specs.jobs import ExportJob
@@ -15,7 +16,6 @@ from app.db.rows import FileRow, JobRow, ModelRow
 from app.http.errors import Conflict, NotFound
 from app.http.files import ServedFile, blob
 from app.http.services import Caller, Services
-from app.http.waiting import until
 from app.models.schemas import Layers, Model, model_view
 from app.queue.records import NewJob
 from app.resources import repository
@@ -105,7 +105,7 @@ async def export_and_wait(services: Services, caller: Caller, identity: str, fmt
             return await session.get_one(JobRow, job_id)
 
     with limits.counted_wait(services, caller, wait):
-        job = await until(services, job_id, wait, load, lambda row: row.state in TERMINAL)
+        job = await until(services, caller, job_id, wait, load, lambda row: row.state in TERMINAL)
     if job.state is not JobState.SUCCEEDED:
         why = f": {job.error['message']}" if job.error else ""
         raise Conflict("not_exported", f"its export {job_id} is {job.state.value}{why}: `GET /v1/jobs/{job_id}` has it")

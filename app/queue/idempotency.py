@@ -126,6 +126,12 @@ async def remember(
     )
 
 
+async def forget(session: AsyncSession, location: str) -> None:
+    """Delete the answers that name what is at this location, in the transaction that deletes it."""
+    gone = delete(IdempotencyRow).where(IdempotencyRow.location == location)
+    await session.execute(gone.execution_options(synchronize_session=False))
+
+
 def answer_of(row: IdempotencyRow, fingerprint: str) -> Answer:
     """The answer in a row found by `hold`, for a request of this content. Raises KeyReused."""
     if row.fingerprint != fingerprint:

@@ -4,7 +4,7 @@ Formats whose loading can run code, and those without a safe parser, are refused
 instead. Files that pass are inspected in depth later, in a sandbox.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +26,7 @@ ARCHIVES: Final[Mapping[str, tuple[str, ...]]] = {"images": IMAGE_SUFFIXES, "sou
 """Formats of archives of files, and how the names of these end."""
 ONNX_FOLDER: Final = "onnx_folder"
 """A zip with an ONNX graph, and its weights beside it."""
+_LONGEST_NAME: Final = 100
 _WEIGHTS: Final = "save the weights alone: safetensors.torch.save_file(model.state_dict(), 'model.safetensors')"
 _ARRAYS: Final = "save plain arrays or columns: numpy.savez('data.npz', x=x, y=y), or parquet, csv, jsonl"
 
@@ -136,22 +137,24 @@ def kind_of_head(head: bytes) -> str | None:
     return None
 
 
-def refuse_head(head: bytes, declared: str | None = None) -> None:
-    """Refuse a file that is never accepted as soon as its first bytes have arrived. `declared`: the manifest's format,
-    where that came before.
+def refuse_head(head: bytes, formats: Collection[str]) -> None:
+    """Refuse a file as soon as its first bytes have arrived, where it is accepted by none of these formats: those that
+    its manifest may declare, one if that came before.
     """
     kind = kind_of_head(head)
-    if kind is not None and kind != "zip" and kind in REFUSED and not _is_archive_of_files(kind, declared):
+    if kind is None or kind == "zip" or kind not in REFUSED:
+        return
+    if not any(_is_archive_of_files(kind, each) for each in formats):
         raise REFUSED[kind].problem()
 
 
-def _is_archive_of_files(kind: str | None, declared: str | None) -> bool:
+def _is_archive_of_files(kind: str | None, declared: str) -> bool:
     """Whether a file may be what a dataset of images or sounds is in; its inspection looks at what the archive has."""
     return declared in ARCHIVES and kind in (declared, "tar")
 
 
 def kind_of_file(path: Path) -> str | None:
-    """As `kind_of_head`, and by the member names of a zip: `state_dict`, `npz`, or a refused kind."""
+    """As `kind_of_head`, and by the member names of a zip: `state_dict`, `npz`, or a refused kind. Raises Invalid."""
     with path.open("rb") as file:
         kind = kind_of_head(file.read(HEAD_BYTES))
         if kind == "zip":
@@ -181,8 +184,18 @@ def _kind_of_zip(names: Sequence[str]) -> str:
         return ONNX_FOLDER
     if "config.json" in files and any(name.endswith(".safetensors") for name in files):
         return HUGGINGFACE_FOLDER
+    arrays = [name for name in names if name.endswith(".npy")]
     of_files = (kind for kind, suffixes in ARCHIVES.items() if any(name.lower().endswith(suffixes) for name in files))
-    return next(of_files, "zip")
+    kind = next(of_files, None)
+    if kind is None and arrays:
+        raise _foreign_member(next(name for name in names if name not in arrays))
+    return kind or "zip"
+
+
+def _foreign_member(name: str) -> Invalid:
+    shown = "".join(each for each in name if each.isprintable())[:_LONGEST_NAME]
+    why = f"expected arrays alone, found `{shown}` between them"
+    return Refused("an npz with other files in it", why, "write it by numpy.savez('data.npz', x=x, y=y)").problem()
 
 
 def check_format(declared: str, kind: str | None, expected: Mapping[str, str | None], field: str = "format") -> None:

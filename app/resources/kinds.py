@@ -50,6 +50,10 @@ class ResourceKind(Generic[R, M, V]):
         """URL path of the collection."""
         return f"/v1/{self.noun}s"
 
+    def location(self, identity: str) -> str:
+        """URL path of one of them."""
+        return f"{self.path}/{identity}"
+
     def read_manifest(self, data: bytes) -> M:
         """A manifest from JSON; raises BadRequest or Invalid. The format is checked before the other fields."""
         parsed = strict_json.parse(data, "the manifest")

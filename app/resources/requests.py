@@ -39,7 +39,7 @@ async def _upload(
 ) -> Response:
     async with (
         held(services, caller, key) as hold,
-        receive(services, request, kind.read_manifest, kind.check_file, kind.most_files) as sent,
+        receive(services, request, kind.read_manifest, kind.check_file, kind.formats, kind.most_files) as sent,
     ):
         received: Received[M] = _for_its_files(kind, sent)
         content = [canonical_json(received.manifest), *_content(received.files)]
@@ -51,7 +51,7 @@ async def _upload(
             await services.blobs.publish(each.staged.path, each.staged.sha256)
         async with services.database.write() as session:
             row = await service.create(kind, services, caller, session, received)
-            view, location = kind.view(row), f"{kind.path}/{row.id}"
+            view, location = kind.view(row), kind.location(row.id)
             answer = FirstAnswer(201, view.model_dump_json(by_alias=True), location)
             await hold.remember(session, fingerprint, answer)
     return json_answer(view, 201, {"Location": location})

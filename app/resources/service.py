@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access import limits
+from app.access.waiting import until
 from app.contracts.resources.predictions import PREDICTIONS
 from app.contracts.states import ModelState
 from app.db.base import json_text
@@ -15,7 +16,7 @@ from app.db.rows import DatasetRow, FileRow
 from app.db.signals import announce
 from app.http.errors import Conflict, Invalid, NotFound
 from app.http.services import Caller, Services
-from app.http.waiting import until
+from app.queue import idempotency
 from app.queue.blobs import mark_stored
 from app.queue.inputs import needs
 from app.queue.records import NewJob, UnusableInput
@@ -88,7 +89,7 @@ async def get(kind: ResourceKind[R, M, V], services: Services, caller: Caller, i
             return _existing(kind, await repository.find(session, kind.row, caller.project_id, identity))
 
     with limits.counted_wait(services, caller, wait):
-        return await until(services, identity, wait, load, lambda row: row.state != "verifying")
+        return await until(services, caller, identity, wait, load, lambda row: row.state != "verifying")
 
 
 async def listed(
@@ -149,7 +150,7 @@ def _rejected_files(kind: ResourceKind[R, M, V], services: Services, row: R) -> 
 
 
 async def delete(kind: ResourceKind[R, M, V], services: Services, caller: Caller, identity: str) -> None:
-    """Delete the row. Raises NotFound, and Conflict while an unfinished job needs it."""
+    """Delete the row, and the answers that name it. Raises NotFound, and Conflict while an unfinished job needs it."""
     async with services.database.write() as session:
         row = _existing(kind, await repository.find(session, kind.row, caller.project_id, identity, lock=True))
         jobs = await needs.needed_by(session, identity)
@@ -158,6 +159,7 @@ async def delete(kind: ResourceKind[R, M, V], services: Services, caller: Caller
                 "in_use", f"{len(jobs)} unfinished jobs need this {kind.noun}, for example {jobs[0]}: cancel them first"
             )
         await session.delete(row)
+        await idempotency.forget(session, kind.location(identity))
         announce(session, identity)
 
 

@@ -4,7 +4,7 @@ Memory holds one chunk. On any error the staged files are deleted: an aborted up
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -60,10 +60,11 @@ async def receive(
     request: Request,
     read_manifest: Callable[[bytes], M],
     check_file: Callable[[M, Path], None],
+    formats: Collection[str],
     most_files: int,
 ) -> AsyncIterator[Received[M]]:
     """Read an upload. `read_manifest` runs as soon as the manifest has arrived, `check_file` for each file once all are
-    complete.
+    complete. `formats`: those that a manifest may declare.
 
     Raises the errors of both, and BadRequest, NotSupported, TooLarge, TooSlow, StorageFull, ClientDisconnect, and
     Invalid for files that are empty or without a name of their own.
@@ -77,7 +78,7 @@ async def receive(
         )
     with services.space.reservation(announced) as space:
         async with AsyncExitStack() as stack:
-            files = _Files(stack, services.staging, most, space)
+            files = _Files(stack, services.staging, most, space, formats)
             manifest = await _read(request, parser, files, services.pace, read_manifest)
             received = _by_name(parser.file_names, await files.finish(len(parser.file_names)))
             for each in received:
@@ -87,20 +88,26 @@ async def receive(
 
 
 class _Files:
-    """The files of an upload, of at most `limit` bytes together. They arrive one after the other; one is open."""
+    """The files of an upload, of at most `limit` bytes together. They arrive one after the other; one is open.
 
-    def __init__(self, stack: AsyncExitStack, staging: Staging, limit: int, space: Reservation) -> None:
+    `formats`: those that the manifest may declare.
+    """
+
+    def __init__(
+        self, stack: AsyncExitStack, staging: Staging, limit: int, space: Reservation, formats: Collection[str]
+    ) -> None:
+        self.formats = formats
         self._stack, self._staging, self._limit, self._space = stack, staging, SizeLimit(limit), space
         self._complete: list[Staged] = []
         self._open: StagedFile | None = None
         self._head = bytearray()
 
-    async def write(self, number: int, piece: bytes, declared: str | None) -> None:
+    async def write(self, number: int, piece: bytes) -> None:
         """Append to a file, which is refused by its first bytes if possible, instead of reading all of it."""
         file = await self._opened(number)
         if len(self._head) < HEAD_BYTES:
             self._head += piece[: HEAD_BYTES - len(self._head)]
-            refuse_head(bytes(self._head), declared)
+            refuse_head(bytes(self._head), self.formats)
         self._space.take(len(piece))
         await file.write(piece)
 
@@ -161,7 +168,8 @@ async def _read(
             parser.write(chunk)
             if parser.manifest is not None and not manifest:
                 manifest.append(read_manifest(parser.manifest))
+                files.formats = (manifest[0].format,)
             for number, piece in parser.taken():
-                await files.write(number, piece, manifest[0].format if manifest else None)
+                await files.write(number, piece)
     parser.finish()
     return manifest[0]

@@ -29,6 +29,9 @@ def _directory_place(tail: bytes, length: int) -> tuple[int, int]:
     found = tail.rfind(_END)
     if found < 0 or len(tail) < found + 22:
         raise _broken("it has no directory at its end: it is truncated, or not a zip")
+    behind = len(tail) - (found + 22 + int.from_bytes(tail[found + 20 : found + 22], "little"))
+    if behind:
+        raise _broken(f"{abs(behind)} bytes {'follow' if behind > 0 else 'are missing of'} its end")
     size, start = struct.unpack_from("<II", tail, found + 12)
     if _IN_ZIP64 in (size, start) and found >= 20 and tail[found - 20 : found - 16] == _LOCATOR:
         size, start = _place64(tail, length, struct.unpack_from("<Q", tail, found - 12)[0])

@@ -1,4 +1,6 @@
-"""uvicorn's protocol with deadlines: for the headers of a request, and for a client that stops reading its answer."""
+"""uvicorn's protocol with deadlines, for the headers of a request and for a client that stops reading its answer, and
+with requests as strict as `requests` has them.
+"""
 
 import asyncio
 from collections.abc import Iterable
@@ -12,6 +14,7 @@ from uvicorn.server import ServerState
 
 from app.cli.connections.pools import Connection, Connections
 from app.cli.connections.refusals import ProbesOnly, headers_too_slow, log, raw_answer
+from app.cli.connections.requests import MOST_HEADER_BYTES, StrictConnection
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class BoundedProtocol(H11Protocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.logger = log
+        self.conn: StrictConnection = StrictConnection(h11.SERVER, MOST_HEADER_BYTES)
         self._counted = counted
         self._deadlines = deadlines
         self._connection: Connection
@@ -78,6 +82,14 @@ class BoundedProtocol(H11Protocol):
         super().resume_writing()
         self._sent_at = self.loop.time()
 
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no request, and close: after it nobody knows where the next one begins."""
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE) and self.conn.fault is not None:
+            self.transport.write(raw_answer(self.conn.fault))
+        self.transport.close()
+
     def evict(self) -> None:
         """Close it at once, for another connection."""
         self.transport.abort()
@@ -94,6 +106,10 @@ class BoundedProtocol(H11Protocol):
         elif self._headers_since is not None and now - self._headers_since > self._deadlines.headers:
             self._close_for_headers()
         self._settle()
+
+    def _should_upgrade(self) -> bool:
+        """Never: a request to change the protocol is answered as if it had not asked, which HTTP allows."""
+        return False
 
     @property
     def _in_request(self) -> bool:

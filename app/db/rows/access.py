@@ -46,7 +46,7 @@ class IdempotencyRow(Base):
     """
 
     __tablename__ = "idempotency"
-    __table_args__ = (Index(None, "created_at"),)
+    __table_args__ = (Index(None, "created_at"), Index(None, "location"))
 
     owner: Mapped[str] = mapped_column(String(64), primary_key=True)  # id of the API key
     key: Mapped[str] = mapped_column(String(255), primary_key=True)

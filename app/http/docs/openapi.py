@@ -1,12 +1,14 @@
 """The OpenAPI document: FastAPI's paths, and the contracts' own JSON Schemas as its components."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any, Final, Literal
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
+from starlette.routing import BaseRoute
 
 Mode = Literal["validation", "serialization"]
 Schemas = Mapping[str, TypeAdapter[Any]]
@@ -18,6 +20,16 @@ _WITHOUT_NUL: Final = r"^[^\x00]*$"
 def operation_id(route: APIRoute) -> str:
     """The name of the endpoint's function, such as `create_job`."""
     return route.name
+
+
+def by_head(routes: Sequence[BaseRoute]) -> list[APIRoute]:
+    """For each route of a GET one that answers HEAD by the same endpoint, and is not in the document. The server sends
+    no body of it.
+    """
+    twins = [copy(route) for route in routes if isinstance(route, APIRoute) and route.methods == {"GET"}]
+    for each in twins:
+        each.methods, each.include_in_schema = {"HEAD"}, False
+    return twins
 
 
 def components(schemas: Schemas) -> dict[str, Any]:

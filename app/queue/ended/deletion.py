@@ -1,8 +1,7 @@
 """Deleting an ended job with everything that is its own: inputs, labels, events, metrics, files, report.
 
-The rows go by their foreign keys; blobs that nothing refers to any more are collected later. What stays: answers to
-Idempotency-Keys, so that a repeated request does not submit the job again; notifications in the outbox; and how often
-the job has looked at a test split, which its datasets count.
+The rows go by their foreign keys; blobs that nothing refers to any more are collected later. What stays: notifications
+in the outbox; and how often the job has looked at a test split, which its datasets count.
 """
 
 from typing import Any
@@ -14,6 +13,7 @@ from app.contracts.specs.jobs import WITHOUT_STUDENT
 from app.contracts.states import TERMINAL, JobState
 from app.db.rows import DatasetRow, JobInputRow, JobRow, ModelRow, NetworkRow
 from app.db.signals import announce
+from app.queue.ended.unfinished import unfinished
 from app.queue.records import NotDeletable
 from app.queue.transitions import lock
 
@@ -47,7 +47,7 @@ async def _execute(session: AsyncSession, statement: Any) -> None:
 
 async def _check(session: AsyncSession, job: JobRow) -> None:
     if job.state not in TERMINAL:
-        raise NotDeletable("not_finished", f"the job is {job.state.value}: cancel it first, or wait for its end")
+        raise NotDeletable("not_finished", unfinished(job.state))
     model = await session.scalar(select(ModelRow.id).where(ModelRow.source_job_id == job.id).order_by(ModelRow.id))
     if model is not None:
         raise NotDeletable("has_student", f"its student {model} is a model: `DELETE /v1/models/{model}` first")

@@ -19,6 +19,7 @@ from app.db.engine import Database
 from app.db.rows import JobRow
 from app.db.signals import announce
 from app.queue import submission
+from app.queue.ended.unfinished import unfinished
 from app.queue.records import Claim, NewJob, NotRetryable
 from app.queue.transitions import lock
 
@@ -57,7 +58,7 @@ def _check(old: JobRow) -> None:
     if old.kind == "inspect":
         raise NotRetryable("inspection", "an inspection is not retried: PATCH its model or dataset to have it again")
     if old.state not in TERMINAL:
-        raise NotRetryable("not_finished", f"the job is {old.state.value}: cancel it first, or wait for its end")
+        raise NotRetryable("not_finished", unfinished(old.state))
     if old.state is JobState.SUCCEEDED:
         raise NotRetryable("succeeded", "the job has succeeded: submit its spec again to train another student")
 

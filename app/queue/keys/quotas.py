@@ -22,9 +22,10 @@ class Usage:
     bytes: int
 
 
-async def lock(session: AsyncSession, key_id: str) -> None:
-    """Lock the key's row: what is counted afterwards holds until the transaction ends."""
-    await session.execute(select(KeyRow.id).where(KeyRow.id == key_id).with_for_update(key_share=True))
+async def lock(session: AsyncSession, key_id: str) -> bool:
+    """Lock the key's row: what is counted afterwards holds until the transaction ends. False if the key is revoked."""
+    valid = select(KeyRow.id).where(KeyRow.id == key_id, KeyRow.revoked_at.is_(None))
+    return await session.scalar(valid.with_for_update(key_share=True)) is not None
 
 
 async def usage(session: AsyncSession, key_id: str, most_waiting: int) -> Usage:

@@ -1,5 +1,6 @@
 """Every error is a problem document with a stable code, and the key is asked for before all else."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -28,6 +29,21 @@ def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
     assert {"title", "detail", "instance"} <= set(document)
     assert document["instance"].endswith("#" + answer.headers["x-request-id"])
     return document
+
+
+async def test_every_path_that_answers_get_answers_head_alike(harness: ApiHarness) -> None:
+    job, model = (await harness.submit())["id"], await harness.ready_model()
+    operations = harness.app.openapi()["paths"].items()
+    paths = [path.format(job_id=job, model_id=model, dataset_id="ds_1") for path, of in operations if "get" in of]
+    assert "/healthz" in paths
+    for path in [*paths, f"/v1/jobs/{job}?wait=0", "/openapi.json", "/docs"]:
+        got, head = await harness.http.get(path), await harness.http.head(path)
+        assert head.status_code == got.status_code, path
+        assert head.headers["content-type"] == got.headers["content-type"], path
+    stream = {"Accept": "text/event-stream"}
+    head = await asyncio.wait_for(harness.http.head(f"/v1/jobs/{job}/events", headers=stream), 30)
+    assert (head.status_code, head.headers["content-type"].partition(";")[0]) == (200, "text/event-stream")
+    assert "head" not in {method for _, of in operations for method in of}
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/datasets", "/v1/jobs"])
@@ -95,7 +111,7 @@ async def test_an_unknown_path_is_a_problem(harness: ApiHarness) -> None:
 async def test_a_wrong_method_names_the_right_ones(harness: ApiHarness) -> None:
     answer = await harness.http.put("/v1/models")
     problem(answer, 405, "method_not_allowed")
-    assert answer.headers["allow"] == "GET, POST"
+    assert answer.headers["allow"] == "GET, HEAD, POST"
 
 
 @pytest.mark.parametrize("query", ["dryrun=true", "dry_run=true&dry_run=false", "dry_run=perhaps"])

@@ -7,11 +7,12 @@ import pickle
 import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
 
+from app.contracts.resources.manifests import DatasetFormat
 from tests.integration.api.conftest import opened
 from tests.integration.api.harness import DATASET, MODEL, ApiHarness, Unread, npz, safetensors
 
@@ -106,6 +107,14 @@ async def test_bytes_of_another_format_are_named(
     assert await empty(harness, path)
 
 
+async def test_what_is_in_an_npz_besides_arrays_is_named(harness: ApiHarness) -> None:
+    answer = await harness.post("datasets", DATASET, zipped("x.npy", "notes/README.txt", "digit.npy"))
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (422, "refused_format")
+    assert "found `notes/README.txt` between them. Way out: write it by numpy.savez" in problem["detail"]
+    assert await empty(harness, "datasets")
+
+
 async def test_a_state_dict_is_an_original_until_it_is_converted(harness: ApiHarness) -> None:
     made = await harness.upload("models", MODEL | {"format": "state_dict"}, torch_zip())
     assert made["files"][0]["role"] == "original"
@@ -117,6 +126,8 @@ async def test_a_state_dict_is_an_original_until_it_is_converted(harness: ApiHar
         (npz()[:-40], "broken_archive"),
         (b"PK\x03\x04" + b"\0" * 200, "broken_archive"),
         (npz()[:-6] + b"\xff\xff\xff\x7f\0\0", "broken_archive"),
+        (npz() + b"\0" * 80, "broken_archive"),
+        (npz()[:-2] + b"\5\0", "broken_archive"),
         (b"", "empty_file"),
     ],
 )
@@ -184,18 +195,44 @@ async def test_a_bad_manifest_is_refused_before_its_file_is_read(
     assert await empty(harness)
 
 
-async def test_a_pickle_is_refused_at_its_first_bytes_even_before_its_manifest(harness: ApiHarness) -> None:
+TAR = REFUSED_BYTES["tar"] + b"\0" * 4_000_000
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("models", pickle.dumps(b"\0" * 4_000_000)),
+        ("datasets", pickle.dumps(b"\0" * 4_000_000)),
+        ("models", TAR),
+    ],
+    ids=["pickle", "pickle as dataset", "tar as model"],
+)
+async def test_a_file_that_no_manifest_could_make_acceptable_is_refused_at_its_first_bytes_even_before_its_manifest(
+    harness: ApiHarness, path: str, content: bytes
+) -> None:
     read = 0
 
     async def body() -> AsyncIterator[bytes]:
         nonlocal read
-        whole = multipart(("file", pickle.dumps(b"\0" * 4_000_000)), ("manifest", b"{}"))
+        whole = multipart(("file", content), ("manifest", b"{}"))
         for start in range(0, len(whole), 65_536):
             read += 65_536
             yield whole[start : start + 65_536]
 
-    assert (await send(harness, body())).json()["code"] == "refused_format"
+    assert (await send(harness, body(), path)).json()["code"] == "refused_format"
     assert read <= 65_536 * 2
+
+
+async def test_an_archive_of_any_size_is_decided_by_its_manifest_wherever_that_stands(harness: ApiHarness) -> None:
+    sound = {"kind": "audio", "seconds": 0.1, "features": {"mels": 16}}
+    inputs: dict[str, Any] = {"images": {"x": {"kind": "image", "size": [4, 4]}}, "sounds": {"x": sound}}
+    for fmt in get_args(DatasetFormat):
+        manifest = DATASET | {"format": fmt, "inputs": inputs.get(fmt, DATASET["inputs"])}
+        parts = (("manifest", json.dumps(manifest).encode()), ("file", TAR))
+        for order in (parts, parts[::-1]):
+            answer = await send(harness, paced(multipart(*order), 60, 0.0), "datasets")
+            assert answer.status_code == (201 if fmt in inputs else 422), (fmt, order[0][0], answer.text)
+            assert fmt in inputs or answer.json()["code"] == "refused_format"
 
 
 async def test_a_length_above_the_bound_is_413_before_the_body_is_read(

@@ -22,7 +22,7 @@ from app.db.rows import (
 )
 from app.queue.ledger import Ledger
 from app.retention import blobs
-from tests.integration.api.harness import ApiHarness, npz, safetensors
+from tests.integration.api.harness import DATASET, MODEL, ApiHarness, npz, safetensors
 
 CHILDREN = (JobInputRow, JobLabelRow, EventRow, MetricRow, ArtifactRow, ReportRow)
 
@@ -77,7 +77,12 @@ async def test_a_job_that_has_not_ended_is_not_deleted(harness: ApiHarness) -> N
     queued = (await harness.submit(spec))["id"]
     assert refusal(await delete(harness, queued)) == (409, "not_finished")
     claim = await harness.begin()
-    assert refusal(await delete(harness, queued)) == (409, "not_finished")
+    assert refusal(running := await delete(harness, queued)) == (409, "not_finished")
+    assert "cancel it first" in running.json()["detail"]
+    assert (await harness.http.post(f"/v1/jobs/{queued}/cancel")).json()["state"] == "cancelling"
+    for refused in (await delete(harness, queued), await harness.http.post(f"/v1/jobs/{queued}/retry", json={})):
+        assert refusal(refused) == (409, "not_finished")
+        assert "the job is cancelling: wait for its end" in refused.json()["detail"]
     await harness.fail(claim)
     assert (await delete(harness, queued)).status_code == 204
 
@@ -112,15 +117,32 @@ async def test_a_teacher_of_an_unfinished_job_stays(harness: ApiHarness) -> None
     assert (await delete(harness, teacher["id"])).status_code == 204
 
 
-async def test_a_repeated_submission_gets_its_first_answer_and_no_second_job(harness: ApiHarness) -> None:
+async def test_a_repeated_submission_is_a_new_one_once_its_job_is_deleted(harness: ApiHarness) -> None:
     spec, once = await harness.train_spec(), {"Idempotency-Key": "once"}
     first = await harness.http.post("/v1/jobs", json=spec, headers=once)
     job = first.json()["id"]
     assert (await harness.http.post(f"/v1/jobs/{job}/cancel")).status_code == 200
+    other = await harness.http.post("/v1/jobs", json=spec, headers={"Idempotency-Key": "other"})
     assert (await delete(harness, job)).status_code == 204
     again = await harness.http.post("/v1/jobs", json=spec, headers=once)
-    assert (again.status_code, again.text) == (202, first.text)
-    assert (await harness.get("/v1/jobs"))["data"] == []
+    assert (again.status_code, again.headers.get("Idempotency-Replayed")) == (202, None)
+    assert (await harness.get(again.headers["Location"]))["id"] == again.json()["id"] != job
+    kept = await harness.http.post("/v1/jobs", json=spec, headers={"Idempotency-Key": "other"})
+    assert kept.text == other.text, "the answers that name other jobs stay"
+
+
+@pytest.mark.parametrize("path", ["models", "datasets"])
+async def test_a_repeated_upload_is_a_new_one_once_what_it_made_is_deleted(harness: ApiHarness, path: str) -> None:
+    manifest, file = {"models": (MODEL, safetensors()), "datasets": (DATASET, npz())}[path]
+    once = {"Idempotency-Key": "once"}
+    first = (await harness.post(path, manifest, file, **once)).json()["id"]
+    assert (await harness.post(path, manifest, file, **once)).json()["id"] == first
+    (inspection,) = (await harness.get("/v1/jobs?kind=inspect"))["data"]
+    assert (await harness.http.post(f"/v1/jobs/{inspection['id']}/cancel")).status_code == 200
+    assert (await harness.http.delete(f"/v1/{path}/{first}")).status_code == 204
+    again = await harness.post(path, manifest, file, **once)
+    assert (again.status_code, again.headers.get("Idempotency-Replayed")) == (201, None)
+    assert (await harness.get(again.headers["Location"]))["id"] != first
 
 
 async def test_looks_at_a_test_split_are_not_undone(harness: ApiHarness) -> None:

@@ -13,7 +13,7 @@ NO_JOB = "job_01890000-0000-7000-8000-000000000000"
 
 
 def refused(answer: httpx.Response) -> tuple[int, str, bool]:
-    return answer.status_code, answer.json()["code"], int(answer.headers["retry-after"]) >= 1
+    return answer.status_code, answer.json()["code"], int(answer.headers.get("retry-after", 0)) >= 1
 
 
 async def another_key(harness: ApiHarness) -> dict[str, str]:

@@ -32,7 +32,9 @@ async def test_of_many_submissions_at_once_as_many_pass_as_may_wait(any_limited:
         assert (await harness.http.post("/v1/jobs", json=spec)).status_code == 429, "a paused job still waits"
         for path, body in ((f"jobs/{paused}/retry", {}), ("models/mdl_1/exports", {"format": "onnx"})):
             assert refused(await harness.http.post(f"/v1/{path}", json=body))[1] == "too_many_queued_jobs"
-        assert refused(await harness.post("datasets", DATASET, npz()))[1] == "too_many_queued_jobs"
+        upload = await harness.post("datasets", DATASET, npz())
+        assert refused(upload)[1] == "too_many_queued_jobs"
+        assert "so does the inspection of each upload" in upload.json()["detail"]
         await harness.begin()
         assert (await harness.http.post("/v1/jobs", json=spec)).status_code == 202
 
@@ -65,7 +67,7 @@ async def test_an_upload_beyond_the_bytes_of_its_key_is_refused_before_it_is_rea
         await harness.ready_dataset()
         headers = {"Content-Type": "multipart/form-data; boundary=x", "Content-Length": str(most + OVERHEAD_BYTES)}
         answer = await harness.http.post("/v1/models", content=Unread(), headers=headers)
-        assert refused(answer) == (429, "too_many_bytes", True)
+        assert refused(answer) == (429, "too_many_bytes", False)
         assert refused(await harness.post("models", MODEL, safetensors()))[1] == "too_many_bytes"
         assert (await harness.post("models", MODEL, safetensors(), **await another_key(harness))).status_code == 201
 
@@ -76,4 +78,8 @@ async def test_a_key_that_has_stored_too_much_submits_no_jobs(limited: Opening) 
         job = (await harness.submit(spec))["id"]
         async with harness.services.database.write() as session:
             await session.execute(update(JobRow).where(JobRow.id == job).values(output_bytes=10_001))
-        assert refused(await harness.http.post("/v1/jobs", json=spec)) == (429, "too_many_bytes", True)
+        dry = await harness.http.post("/v1/jobs?dry_run=true", json=spec)
+        assert refused(dry) == (429, "too_many_bytes", False), "waiting does not help"
+        assert "found 10" in dry.json()["detail"]
+        assert "more" not in dry.json()["detail"]
+        assert refused(await harness.http.post("/v1/jobs", json=spec)) == (429, "too_many_bytes", False)

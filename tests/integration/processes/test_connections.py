@@ -51,6 +51,87 @@ def test_what_is_no_http_is_logged_once_a_second(api: ApiProcess) -> None:
     assert len(api.log_file.read_text().splitlines()) - before <= time.monotonic() - began + 2
 
 
+CHUNKED = b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+BAD: dict[str, tuple[bytes, str]] = {
+    "two lengths": (b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\n" + CHUNKED, "both Content-Length and Transfer"),
+    "chunks in 1.0": (b"POST /v1/jobs HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "in HTTP/1.0"),
+    "lengths that differ": (
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        "that differ",
+    ),
+    "no number": (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", "no number of bytes"),
+    "another coding": (b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", "than chunked"),
+    "no host": (b"GET /healthz HTTP/1.1\r\n\r\n", "no header Host"),
+    "two hosts": (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", "several headers Host"),
+    "a user": (b"GET http://me@localhost/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", "with a user"),
+    "no request": (b"secret\r\n\r\n", "found what is none"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_two_servers_could_read_differently_is_refused_with_the_way_out_and_nothing_after_it_is_answered(
+    api: ApiProcess, name: str
+) -> None:
+    request, found = BAD[name]
+    with api.connect(request + WHOLE) as connection:
+        assert_refused(connection, found)
+
+
+def test_headers_that_are_too_long_are_refused_with_the_way_out(api: ApiProcess) -> None:
+    with api.connect(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 66_000) as connection:
+        assert_refused(connection, "more than 65536 bytes")
+
+
+def assert_refused(connection: socket.socket, found: str) -> None:
+    head, body = whole_answer(connection)
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/problem+json" in head.lower()
+    problem = json.loads(body)
+    assert (problem["code"], problem["status"]) == ("bad_http", 400)
+    assert found in problem["detail"]
+    assert "secret" not in body.decode()
+
+
+def whole_answer(connection: socket.socket) -> tuple[bytes, bytes]:
+    """Head and body of all that comes until the connection is closed."""
+    received = b""
+    with suppress(ConnectionResetError):  # what is sent after the refusal is not read
+        while piece := connection.recv(65_536):
+            received += piece
+    head, _, body = received.partition(b"\r\n\r\n")
+    return head, body
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "status"),
+    [
+        ("http://localhost:1/healthz", "127.0.0.1", 200),
+        ("HTTP://127.0.0.1/healthz?x=1", "evil.example", 200),
+        ("http://evil.example/healthz", "127.0.0.1", 400),
+        ("http://localhost", "127.0.0.1", 404),
+        ("/healthz", "localhost:evil", 400),
+    ],
+)
+def test_a_whole_url_is_taken_and_its_host_counts(api: ApiProcess, target: str, host: str, status: int) -> None:
+    request = f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    with api.connect(request.encode()) as connection:
+        head, body = whole_answer(connection)
+    assert int(head.split()[1]) == status
+    assert status != 400 or json.loads(body)["code"] == "unknown_host"
+
+
+def test_head_is_answered_without_a_body_and_an_upgrade_as_if_it_were_not_asked(api: ApiProcess) -> None:
+    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: a\r\n\r\n"
+    with api.connect(b"HEAD /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n") as connection:
+        head, body = whole_answer(connection)
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert body == b""
+    before = len(api.log_file.read_text())
+    with api.connect(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + upgrade) as connection:
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+    assert api.log_file.read_text()[before:] == ""
+
+
 def test_headers_that_do_not_end_are_answered_408_and_silence_is_closed_without_an_answer(api: ApiProcess) -> None:
     with api.connect(HALF) as half, api.connect() as silent:
         began = time.monotonic()

@@ -1,0 +1,57 @@
+"""What every command checks first: the names of settings, and the folder of the data."""
+
+import os
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Final
+
+from app.db.urls import parse
+from app.settings import Settings
+
+_PREFIX: Final = "STILLHOUSE_"
+_WRITABLE_BY_OTHERS: Final = 0o022
+
+
+class Unusable(Exception):
+    """What a setting names cannot be used."""
+
+
+def warnings(settings: Settings, environment: Iterable[str]) -> Iterator[str]:
+    """What is probably a mistake: variables of this environment that are no setting, and a data folder that others may
+    write to.
+    """
+    known = [f"{_PREFIX}{name.upper()}" for name in Settings.model_fields]
+    for name in sorted(environment):
+        if name.upper().startswith(_PREFIX) and name.upper() not in known:
+            near = get_close_matches(name.upper(), known, 1)
+            meant = f"did you mean {near[0]}?" if near else "leave it out"
+            yield f"{name} is no setting of this version, and is ignored: {meant}"
+    mode = settings.data_dir.stat().st_mode & 0o7777
+    if mode & _WRITABLE_BY_OTHERS:
+        yield f"others may replace files in {settings.data_dir} (mode {mode:04o}): chmod 700 {settings.data_dir}"
+
+
+def prepare(settings: Settings) -> None:
+    """Create the folders of the settings. Raises Unusable."""
+    try:
+        settings.prepared()
+        for folder in (settings.data_dir, settings.staging_dir):
+            if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+                raise PermissionError(None, "it cannot be written by this user")
+    except OSError as error:
+        found = "a file" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror
+        raise Unusable(
+            f"expected a folder for the data at {settings.data_dir}, found: {found}: choose another by --data or "
+            f"{_PREFIX}DATA_DIR"
+        ) from None
+
+
+def require_database(settings: Settings) -> None:
+    """Raises Unusable where the embedded database does not exist, and UnsupportedDatabase."""
+    dialect, url = parse(settings.database)
+    if dialect == "sqlite" and not Path(url.database or "").is_file():
+        raise Unusable(
+            f"expected the database of a service, found none at {url.database}: name the folder of its data by --data "
+            f"or {_PREFIX}DATA_DIR"
+        )
