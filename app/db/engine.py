@@ -1,7 +1,7 @@
 """The database of a process: sessions to read, sessions to write, and waiting for changes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
 from sqlalchemy import text
@@ -15,6 +15,8 @@ from app.db.listeners import listen_postgresql, poll_sqlite
 from app.db.reads import PostgresqlReads, Query, SqliteReads
 from app.db.reads.query import Row
 from app.db.signals import Subscriptions, Watch, announced_names, is_for_all
+from app.db.transactions import PostgresqlTransactions, SqliteTransactions, Steps
+from app.db.transactions.steps import T
 from app.db.urls import Dialect, async_url
 
 _WRITER_WAIT_SECONDS = 30.0
@@ -39,6 +41,7 @@ class Database:
         rows = await database.fetch(QUERY, id=…)     one statement that is compiled once, for frequent reads
         async with database.read() as session: …     a snapshot on SQLite; never held during a stream
         async with database.write() as session: …    committed at the end of the block, rolled back on an error
+        result = await database.transact(steps)      a frequent transaction: statements that are compiled once
 
     Every failure to reach the database raises DatabaseUnavailable.
     """
@@ -59,6 +62,12 @@ class Database:
         self._subscriptions = Subscriptions()
         self._wanted = asyncio.Event()
         self._listener: asyncio.Task[None] | None = None
+        if dialect == "sqlite":
+            self._transactions: SqliteTransactions | PostgresqlTransactions = SqliteTransactions(
+                writers.url, self._subscriptions
+            )
+        else:
+            self._transactions = PostgresqlTransactions(writers, self._subscriptions)
 
     async def fetch(self, query: Query[Row], **values: str | int) -> list[Row]:
         """The rows of a query with these parameters: what is committed now, without a session."""
@@ -92,6 +101,14 @@ class Database:
                     await session.commit()
         self._subscriptions.notify(names)
 
+    async def transact(self, make: Callable[[], Steps[T]]) -> T:
+        """One write transaction of the steps that `make` begins, committed after their last one; what they return.
+
+        `make` may be called once more, where nothing was committed. What `write` says of commits holds here too.
+        """
+        async with self._writing():
+            return await self._transactions.run(make)
+
     @contextmanager
     def watch(self, *names: str, urgent: bool = False) -> Iterator[Watch]:
         """Subscribe to changes of these ids (or WORK). Subscribe, read the rows, then wait:
@@ -121,6 +138,7 @@ class Database:
                 await self._listener
             self._listener = None
         await self._reads.close()
+        await self._transactions.close()
         await self._readers.dispose()
         if self._writers is not self._readers:
             await self._writers.dispose()

@@ -76,7 +76,7 @@ def _engine(url: URL, begin: str, pragmas: tuple[str, ...], size: int) -> AsyncE
     def prepare(connection: Any, record: object) -> None:
         register_sqlite_clock(connection)
         cursor = connection.cursor()
-        for pragma in (f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}", *pragmas, *_DURABLE):
+        for pragma in (f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}", *pragmas, *DURABLE):
             cursor.execute(pragma)
         cursor.close()
 
@@ -90,13 +90,22 @@ def _engine(url: URL, begin: str, pragmas: tuple[str, ...], size: int) -> AsyncE
 async def write_signal(session: AsyncSession, names: Sequence[str]) -> int:
     """Write the names that a transaction signals; their number, which rises from commit to commit."""
     connection = await session.connection()
-    written = await connection.exec_driver_sql("INSERT INTO signals (names) VALUES (?)", (" ".join(names),))
+    written = await connection.exec_driver_sql(SIGNAL, (" ".join(names),))
     number = int(written.lastrowid)
-    if number % _SIGNALS_KEPT == 0:
-        await connection.exec_driver_sql("DELETE FROM signals WHERE id <= ?", (number - _SIGNALS_KEPT,))
+    old = old_signals(number)
+    if old is not None:
+        await connection.exec_driver_sql(*old)
     return number
 
 
+def old_signals(number: int) -> tuple[str, tuple[int]] | None:
+    """The statement with its values that deletes old signals, where it is time to, after the signal of this number."""
+    if number % _SIGNALS_KEPT:
+        return None
+    return "DELETE FROM signals WHERE id <= ?", (number - _SIGNALS_KEPT,)
+
+
+SIGNAL = "INSERT INTO signals (names) VALUES (?)"
 _SIGNALS_KEPT = 1024
 """At least. A process that has not read some that are gone wakes all its watches."""
-_DURABLE = ("PRAGMA synchronous=FULL", "PRAGMA foreign_keys=ON")
+DURABLE = ("PRAGMA synchronous=FULL", "PRAGMA foreign_keys=ON")
