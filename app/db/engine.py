@@ -29,10 +29,10 @@ def open_database(url: str) -> "Database":
     """
     dialect, parsed = async_url(url)
     if dialect == "sqlite":
-        engines = sqlite.reader_engine(parsed), sqlite.writer_engine(parsed)
-        return Database(dialect, SqliteReads(parsed), readers=engines[0], writers=engines[1])
+        engines = sqlite.reader_engine(parsed), sqlite.writer_engine(parsed), sqlite.short_writer_engine(parsed)
+        return Database(dialect, SqliteReads(parsed), *engines)
     engine = postgresql.pooled_engine(parsed)
-    return Database(dialect, PostgresqlReads(parsed), readers=engine, writers=engine)
+    return Database(dialect, PostgresqlReads(parsed), engine, engine, engine)
 
 
 class Database:
@@ -50,14 +50,15 @@ class Database:
         self,
         dialect: Dialect,
         reads: SqliteReads | PostgresqlReads,
-        *,
         readers: AsyncEngine,
         writers: AsyncEngine,
+        short_writers: AsyncEngine,
     ) -> None:
         self.dialect = dialect
         self._reads = reads
         self._readers = readers
         self._writers = writers
+        self._short_writers = short_writers
         self._writer_lock = asyncio.Lock()  # SQLite: one writer at a time, in the order of their calls
         self._subscriptions = Subscriptions()
         self._wanted = asyncio.Event()
@@ -81,14 +82,16 @@ class Database:
                 yield session
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncSession]:
+    async def write(self, *, short: bool = False) -> AsyncIterator[AsyncSession]:
         """One write transaction, committed when the block ends. Waiters for its signals are woken after the commit.
 
-        On SQLite it holds the database's write lock from its first statement, so keep slow work out of it. On
-        PostgreSQL a commit whose response is lost counts as done if its commit check succeeds (`commits`).
+        On SQLite it holds the database's write lock from its first statement, so keep slow work out of it; with `short`
+        its statements run in the event loop, so that each must read and write a few rows only. On PostgreSQL a commit
+        whose response is lost counts as done if its commit check succeeds (`commits`).
         """
         with _translated():
-            async with self._writing(), AsyncSession(self._writers, expire_on_commit=False) as session:
+            engine = self._short_writers if short else self._writers
+            async with self._writing(), AsyncSession(engine, expire_on_commit=False) as session:
                 yield session
                 await session.flush()
                 names = announced_names(session)
@@ -139,9 +142,8 @@ class Database:
             self._listener = None
         await self._reads.close()
         await self._transactions.close()
-        await self._readers.dispose()
-        if self._writers is not self._readers:
-            await self._writers.dispose()
+        for engine in {self._readers, self._writers, self._short_writers}:
+            await engine.dispose()
 
     async def _listen(self) -> None:
         listen = poll_sqlite if self.dialect == "sqlite" else listen_postgresql

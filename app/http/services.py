@@ -11,6 +11,7 @@ from app.db.engine import Database, open_database
 from app.http.bodies import Pace
 from app.http.limits import Buckets
 from app.queue.blobs import Blobs
+from app.queue.keys.quotas import Remembered
 from app.queue.ledger import Ledger
 from app.queue.predictions.exchange import Exchange
 from app.queue.submission import Submissions
@@ -74,7 +75,7 @@ def open_services(settings: Settings) -> Services:
         staging=Staging(settings.staging_dir),
         space=Space(settings.staging_dir, settings.spare_disk_bytes),
         predictions=Exchange(database, settings.prediction_seconds),
-        submissions=Submissions(database, settings.queued_jobs_per_key),
+        submissions=Submissions(database, Remembered(settings.queued_jobs_per_key, settings.bytes_per_key)),
         requests=Buckets(settings.requests_per_second, settings.request_burst),
         wrong_keys=Buckets(settings.wrong_keys_per_minute / 60.0, settings.wrong_keys_per_minute),
     )

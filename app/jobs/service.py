@@ -113,7 +113,7 @@ async def create_once(
     The first answer is repeated even if the inputs have changed since, so the key is looked up before `make` runs,
     which raises for an invalid job.
     """
-    async with services.database.write() as session:
+    async with services.database.write(short=True) as session:
         await quotas.lock(session, caller.key_id)  # before any other row, as `Submissions`
         first = None if key is None else await _first_answer(session, caller, key, fingerprint)
         if first is not None:
@@ -173,7 +173,7 @@ async def listed(
 async def act(services: Services, caller: Caller, job_id: str, action: Action) -> str:
     """Cancel, pause or resume; repeating it has no effect. The job as JSON. Raises NotFound, Conflict."""
     change = getattr(services.ledger, action)
-    async with services.database.write() as session:
+    async with services.database.write(short=True) as session:
         row = existing(await repository.row_of(session, caller.project_id, job_id))
         if row.kind == "inspect" and action != "cancel":
             raise Conflict("inspection", "an inspection cannot be paused: cancel it, or wait for its end")

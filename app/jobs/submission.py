@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Final, TypeVar
 
 from pydantic import TypeAdapter
@@ -59,7 +59,7 @@ _once = lru_cache(maxsize=256)(_submitted)
 _LONGEST_KEPT: Final = 8192
 
 
-async def resolved(services: Services, caller: Caller, new: Submitted) -> Resolution:
+async def resolved(services: Services, caller: Caller, new: Submitted) -> "Resolved":
     """Resolve the spec with what is known of its inputs now; networks of libraries are measured first, if a worker
     does so in time. Raises Invalid with every problem.
     """
@@ -68,9 +68,10 @@ async def resolved(services: Services, caller: Caller, new: Submitted) -> Resolu
     if resolution.unmeasured and not resolution.problems:
         trunks = await networks.measured(services, caller, resolution.unmeasured)
         resolution = resolve(new.spec, found.datasets, found.models, threads=services.settings.threads, trunks=trunks)
+        found = Resolved(resolution, found.datasets, found.models)
     if resolution.problems:
         raise Invalid(resolution.problems)
-    return resolution
+    return found
 
 
 _AllKnown = tuple[tuple[str, Known], ...]
@@ -90,15 +91,23 @@ async def _known(services: Services, caller: Caller, spec: SubmittableJob) -> _A
 
 
 @dataclass(frozen=True)
-class _Resolved:
+class Resolved:
+    """What a spec resolves to, and what is known of its inputs: of datasets by their ids, of models by those of models
+    and jobs.
+    """
+
     resolution: Resolution
     datasets: Mapping[str, DatasetFacts | None]
     models: Mapping[str, ModelFacts | None]
-    """By the ids of models and jobs."""
+
+    @cached_property
+    def disk_bytes(self) -> int:
+        """What the job writes at most."""
+        return disk_bytes(self.resolution.spec)
 
 
 @lru_cache(maxsize=128)
-def _resolved(new: Submitted, known: _AllKnown, threads: int) -> _Resolved:
+def _resolved(new: Submitted, known: _AllKnown, threads: int) -> Resolved:
     """Resolve the spec with these inputs. It depends on nothing else, so what it has found holds as long as the texts
     of the facts are the same. Raises Invalid for an input that cannot be used.
     """
@@ -109,15 +118,15 @@ def _resolved(new: Submitted, known: _AllKnown, threads: int) -> _Resolved:
     is_dataset = {ref.identity: ref.kind == "dataset" for ref in new.spec.references()}
     datasets = {each: _facts(DATASET_FACTS, one) for each, one in known if is_dataset[each]}
     models = {each: _facts(MODEL_FACTS, one) for each, one in known if not is_dataset[each]}
-    return _Resolved(resolve(new.spec, datasets, models, threads=threads), datasets, models)
+    return Resolved(resolve(new.spec, datasets, models, threads=threads), datasets, models)
 
 
-def require_disk_space(services: Services, resolution: Resolution) -> None:
+def require_disk_space(services: Services, found: Resolved) -> None:
     """Raise StorageFull if checkpoints and outputs do not fit on the disk.
 
     Only with an embedded database, where the workers are on the same machine; other workers check their own disk.
     """
-    wanted = disk_bytes(resolution.spec)
+    wanted = found.disk_bytes
     free = services.space.free_for_jobs()
     if services.settings.embedded and wanted > max(free, 0):
         raise StorageFull(wanted, free)
@@ -164,7 +173,7 @@ def _facts(adapter: TypeAdapter[T], known: Known) -> T | None:
 
 async def answered_dry(services: Services, caller: Caller, new: Submitted) -> DryRun:
     """The dry run of a job with what the project has done before on its datasets. Raises Invalid."""
-    found = dry_run(await resolved(services, caller, new))
+    found = dry_run((await resolved(services, caller, new)).resolution)
     async with services.database.read() as session:
         datasets = {ref.dataset for ref in new.spec.dataset_refs()}
         return found.model_copy(update={"test_looks": await repository.looks(session, caller.project_id, datasets)})

@@ -9,7 +9,8 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Final, TypeVar
+from functools import partial
+from typing import TypeVar
 
 from sqlalchemy import URL
 
@@ -18,12 +19,10 @@ from app.db.errors import DatabaseUnavailable
 from app.db.reads.pipeline import Call, Rows
 from app.db.reads.query import Query
 from app.db.signals import Subscriptions
-from app.db.sqlite import BUSY_SECONDS, DURABLE, SIGNAL, old_signals
+from app.db.sqlite import BUSY_SECONDS, DURABLE, SIGNAL, WAL, begun, old_signals
 from app.db.transactions.steps import Last, Steps, T
 
 R = TypeVar("R")
-_PAUSE_SECONDS: Final = 0.001
-"""Between two attempts to begin while another process writes. SQLite itself pauses for up to 100 ms."""
 
 
 class SqliteTransactions:
@@ -41,7 +40,7 @@ class SqliteTransactions:
             if self._connection is None:
                 self._connection = await self._in_thread(self._connected)
             connection = self._connection
-            await self._begin(connection)
+            await begun(partial(connection.execute, "BEGIN IMMEDIATE"))
             try:
                 return await self._carried_out(connection, make())
             except BaseException:
@@ -50,18 +49,6 @@ class SqliteTransactions:
                 raise
         except sqlite3.OperationalError as error:
             raise DatabaseUnavailable(str(error)) from error
-
-    async def _begin(self, connection: sqlite3.Connection) -> None:
-        loop = asyncio.get_running_loop()
-        until = loop.time() + BUSY_SECONDS
-        while True:
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                return
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or loop.time() >= until:
-                    raise
-            await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _carried_out(self, connection: sqlite3.Connection, steps: Steps[T]) -> T:
         try:
@@ -97,10 +84,10 @@ class SqliteTransactions:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
 
     def _connected(self) -> sqlite3.Connection:
-        ours = {"isolation_level": None, "timeout": 0, "check_same_thread": False}
+        ours = {"isolation_level": None, "timeout": BUSY_SECONDS, "check_same_thread": False}
         connection: sqlite3.Connection = sqlite3.connect(self._file, **{**self._options, **ours})
         register_sqlite_clock(connection)
-        for pragma in DURABLE:
+        for pragma in (WAL, *DURABLE, "PRAGMA busy_timeout=0"):
             connection.execute(pragma)
         return connection
 

@@ -1,6 +1,7 @@
 """How much of the database and the store a key takes: counted where it is added, in the same transaction."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -61,3 +62,39 @@ async def usage(session: AsyncSession, key_id: str, most_waiting: int) -> Usage:
     """What the key takes now; waiting jobs are counted up to `most_waiting`."""
     rows = await session.execute(_COUNT.statement, {"key_id": key_id, "most": most_waiting})
     return usage_of(rows.all())
+
+
+REMEMBERED_SECONDS: Final = 1.0
+PLENTY_JOBS: Final = 5000
+PLENTY_BYTES: Final = 1 << 30
+
+
+class Remembered:
+    """What keys took when they were last counted, which takes as long as they have jobs, and what was added since.
+
+    For a second, and only while a key may have PLENTY_JOBS more and store PLENTY_BYTES more: nearer to its limits it is
+    counted in every transaction. What other processes add within the second is not in it.
+    """
+
+    def __init__(self, most_waiting: int, most_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.most_waiting = most_waiting
+        self._most_bytes = most_bytes
+        self._clock = clock
+        self._usages: dict[str, tuple[Usage, float]] = {}
+
+    def usage(self, key_id: str) -> Usage | None:
+        """What the key takes; None if it is to be counted."""
+        usage, until = self._usages.get(key_id, (None, 0.0))
+        if usage is None or self._clock() >= until or not self._is_far(usage):
+            self._usages.pop(key_id, None)
+            return None
+        return usage
+
+    def keep(self, key_id: str, usage: Usage) -> None:
+        """What the key takes now: by a count, or after additions to what was remembered."""
+        _, until = self._usages.get(key_id, (None, self._clock() + REMEMBERED_SECONDS))
+        self._usages[key_id] = (usage, until)
+
+    def _is_far(self, usage: Usage) -> bool:
+        left = self.most_waiting - usage.waiting, self._most_bytes - usage.bytes
+        return left[0] > PLENTY_JOBS and left[1] > PLENTY_BYTES

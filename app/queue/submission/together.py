@@ -11,7 +11,7 @@ from app.db.transactions import Grouping, Last, Steps
 from app.queue import idempotency
 from app.queue.idempotency import Answer
 from app.queue.keys import quotas
-from app.queue.keys.quotas import Usage
+from app.queue.keys.quotas import Remembered, Usage
 from app.queue.submission.locks import lock_inputs
 from app.queue.submission.rows import NewRows, inserts
 
@@ -34,7 +34,7 @@ class Occupied(Exception):
     """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Submission:
     """A job to submit. `admits` is asked for the error of another job of a key with this usage; `refusal` is the error
     that it gets in any case. Neither matters where its Idempotency-Key has an answer already.
@@ -51,11 +51,11 @@ Outcome = Answer | Exception | None
 
 
 class Submissions:
-    """One per process. Waiting jobs of a key are counted up to `most_waiting`."""
+    """One per process."""
 
-    def __init__(self, database: Database, most_waiting: int) -> None:
+    def __init__(self, database: Database, remembered: Remembered) -> None:
         self._database = database
-        self._most_waiting = most_waiting
+        self._remembered = remembered
         self._grouping: Grouping[Submission, Outcome] = Grouping(self._run, MOST)
 
     async def submit(self, key_id: str, submission: Submission) -> Answer | None:
@@ -70,35 +70,38 @@ class Submissions:
 
     async def _run(self, key_id: str, take: Callable[[], list[Submission]]) -> list[Outcome]:
         def steps() -> Steps[list[Outcome]]:
-            return _steps(key_id, take(), self._most_waiting)
+            return _steps(key_id, take(), self._remembered)
 
         return await self._database.transact(steps)
 
 
-def _steps(key_id: str, new: Sequence[Submission], most_waiting: int) -> Steps[list[Outcome]]:
+def _steps(key_id: str, new: Sequence[Submission], remembered: Remembered) -> Steps[list[Outcome]]:
     """The key's row is locked before any other, and all inputs in one order, so that no two transactions wait for each
     other.
     """
     first, again = _once_each_key(new)
     project_id = str(first[0].rows.job["project_id"])
-    before = [*quotas.counted(key_id, most_waiting), *_taken(key_id, first)]
-    locked, found = yield from lock_inputs(project_id, [each.rows.inputs for each in first], before)
-    usage = quotas.usage_of(found[1])
-    answers = _answers(first, found[2:])
+    usage = remembered.usage(key_id)
+    counted = quotas.counted(key_id, remembered.most_waiting) if usage is None else []
+    inputs = [each.rows.inputs for each in first]
+    locked, found = yield from lock_inputs(project_id, inputs, [*counted, *_taken(key_id, first)])
+    usage = usage or quotas.usage_of(found[1])
+    answers = _answers(first, found[len(counted) :])
     accepted: list[Submission] = []
-    outcomes: dict[int, Outcome] = {id(each): Occupied() for each in again}
+    outcomes: dict[Submission, Outcome] = dict.fromkeys(again, Occupied())
     for each in first:
-        outcome = answers.get(id(each), None)
+        outcome = answers.get(each)
         if outcome is None:
-            now = replace(usage, waiting=usage.waiting + len(accepted))
-            outcome = each.admits(now) or each.refusal or locked.unusable(each.rows.inputs)
+            outcome = each.admits(usage) or each.refusal or locked.unusable(each.rows.inputs)
         if outcome is None:
             accepted.append(each)
-        outcomes[id(each)] = outcome
+            usage = replace(usage, waiting=usage.waiting + 1)
+        outcomes[each] = outcome
+    remembered.keep(key_id, usage)
     if accepted:
-        given_back = [each for each in first if each not in accepted and id(each) not in answers]
+        given_back = [each for each in first if outcomes[each] is not None and each not in answers]
         yield _last(key_id, accepted, given_back)
-    return [outcomes[id(each)] for each in new]
+    return [outcomes[each] for each in new]
 
 
 def _last(key_id: str, accepted: Sequence[Submission], refused: Sequence[Submission]) -> Last:
@@ -126,16 +129,16 @@ def _taken(key_id: str, new: Sequence[Submission]) -> Iterator[Call]:
             yield from idempotency.taken(key_id, each.keyed.key, each.keyed.fingerprint, each.keyed.answer, project_id)
 
 
-def _answers(new: Sequence[Submission], found: Sequence[Rows]) -> dict[int, Outcome]:
+def _answers(new: Sequence[Submission], found: Sequence[Rows]) -> dict[Submission, Outcome]:
     """The outcomes of submissions whose Idempotency-Key was not free."""
-    outcomes: dict[int, Outcome] = {}
+    outcomes: dict[Submission, Outcome] = {}
     rows = iter(found)
     for each in new:
         if each.keyed is not None:
             next(rows)  # of the insert
             outcome = _answer(each.keyed, next(rows))
             if outcome is not None:
-                outcomes[id(each)] = outcome
+                outcomes[each] = outcome
     return outcomes
 
 
