@@ -1,8 +1,10 @@
 """The database of a process: sessions to read, sessions to write, and waiting for changes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import TypeVar
 
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -19,6 +21,7 @@ from app.db.transactions import PostgresqlTransactions, SqliteTransactions, Step
 from app.db.transactions.steps import T
 from app.db.urls import Dialect, async_url
 
+R = TypeVar("R")
 _WRITER_WAIT_SECONDS = 30.0
 
 
@@ -65,7 +68,7 @@ class Database:
         self._listener: asyncio.Task[None] | None = None
         if dialect == "sqlite":
             self._transactions: SqliteTransactions | PostgresqlTransactions = SqliteTransactions(
-                writers.url, self._subscriptions
+                short_writers, self._subscriptions, self._writing
             )
         else:
             self._transactions = PostgresqlTransactions(writers, self._subscriptions)
@@ -98,7 +101,7 @@ class Database:
                 if self.dialect == "postgresql" and (names or commits.has_commit_check(session)):
                     await commits.commit(session, self._readers, names)
                 elif self.dialect == "sqlite" and is_for_all(session):
-                    with self._subscriptions.committing(await sqlite.write_signal(session, names)):
+                    with self._subscriptions.committing(await sqlite.write_signal(await session.connection(), names)):
                         await session.commit()
                 else:
                     await session.commit()
@@ -109,8 +112,18 @@ class Database:
 
         `make` may be called once more, where nothing was committed. What `write` says of commits holds here too.
         """
-        async with self._writing():
+        with _translated():
             return await self._transactions.run(make)
+
+    async def together(self, work: Callable[[AsyncSession], Awaitable[R]]) -> R:
+        """The result of `work`, a short transaction as of `write`. On SQLite it is committed together with the others
+        that wait for the writer at this time.
+        """
+        if isinstance(self._transactions, SqliteTransactions):
+            with _translated():
+                return await self._transactions.run_session(work)
+        async with self.write(short=True) as session:
+            return await work(session)
 
     @contextmanager
     def watch(self, *names: str, urgent: bool = False) -> Iterator[Watch]:
@@ -175,6 +188,8 @@ def _translated() -> Iterator[None]:
         if not error.connection_invalidated:
             raise
         raise DatabaseUnavailable(_reason(error)) from error
+    except sqlite3.OperationalError as error:
+        raise DatabaseUnavailable(str(error)) from error
     except PoolTimeout as error:
         raise DatabaseUnavailable("every connection is in use") from error
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import aiosqlite
 from sqlalchemy import URL, Connection, event
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from app.db.clock import register_sqlite_clock
 
@@ -34,7 +34,7 @@ def short_writer_engine(url: URL) -> AsyncEngine:
     A statement in a thread ends when the event loop comes round to it. With many requests that takes longer than a
     commit, and others wait for the writer meanwhile.
     """
-    return _engine(url, "BEGIN IMMEDIATE", (WAL,), size=1, make=_ShortConnection)
+    return _engine(url, "BEGIN IMMEDIATE", (WAL,), size=2, make=_ShortConnection)
 
 
 def reader_engine(url: URL) -> AsyncEngine:
@@ -75,6 +75,11 @@ class _ShortConnection(_Connection):
 
     def __init__(self, file: str, **options: Any) -> None:
         super().__init__(file, **{**options, "timeout": 0, "check_same_thread": False})
+
+    @property
+    def driver(self) -> sqlite3.Connection:
+        """The connection of the standard library."""
+        return self._conn
 
     def cursor(self) -> "_Cursor":  # type: ignore[override]  # as above
         return _ShortCursor(self, self._conn.cursor())
@@ -134,25 +139,23 @@ def _engine(url: URL, begin: str, pragmas: tuple[str, ...], size: int, make: typ
     return engine
 
 
-async def write_signal(session: AsyncSession, names: Sequence[str]) -> int:
+async def write_signal(connection: AsyncConnection, names: Sequence[str]) -> int:
     """Write the names that a transaction signals; their number, which rises from commit to commit."""
-    connection = await session.connection()
-    written = await connection.exec_driver_sql(SIGNAL, (" ".join(names),))
+    written = await connection.exec_driver_sql("INSERT INTO signals (names) VALUES (?)", (" ".join(names),))
     number = int(written.lastrowid)
-    old = old_signals(number)
-    if old is not None:
-        await connection.exec_driver_sql(*old)
+    if number % _SIGNALS_KEPT == 0:
+        await connection.exec_driver_sql("DELETE FROM signals WHERE id <= ?", (number - _SIGNALS_KEPT,))
     return number
 
 
-def old_signals(number: int) -> tuple[str, tuple[int]] | None:
-    """The statement with its values that deletes old signals, where it is time to, after the signal of this number."""
-    if number % _SIGNALS_KEPT:
-        return None
-    return "DELETE FROM signals WHERE id <= ?", (number - _SIGNALS_KEPT,)
+async def driver_of(connection: AsyncConnection) -> sqlite3.Connection:
+    """The connection itself, of an engine whose statements run in the event loop."""
+    pooled = await connection.get_raw_connection()
+    own = pooled.driver_connection
+    assert isinstance(own, _ShortConnection)
+    return own.driver
 
 
-SIGNAL = "INSERT INTO signals (names) VALUES (?)"
 _SIGNALS_KEPT = 1024
 """At least. A process that has not read some that are gone wakes all its watches."""
 WAL = "PRAGMA journal_mode=WAL"

@@ -189,15 +189,49 @@ def _known_jobs(count: int) -> Query[tuple[Any, ...]]:
     return Query(tuple, query.where(JobRow.project_id == bindparam("project_id"), JobRow.kind != "inspect"))
 
 
-async def events_after(session: AsyncSession, job_id: str, seq: int, limit: int) -> Sequence[EventRow]:
+class StoredEvent(NamedTuple):
+    """An event of a job."""
+
+    seq: int
+    type: str
+    time: datetime
+    data: dict[str, Any]
+
+
+_EVENTS: Final = Query(
+    StoredEvent._make,
+    select(EventRow.seq, EventRow.type, EventRow.time, EventRow.data)
+    .where(EventRow.job_id == bindparam("job_id"), EventRow.seq > bindparam("seq"))
+    .order_by(EventRow.seq)
+    .limit(bindparam("limit", type_=Integer)),
+)
+
+
+async def events_after(database: Database, job_id: str, seq: int, limit: int) -> list[StoredEvent]:
     """The events that follow `seq`, in order."""
-    query = select(EventRow).where(EventRow.job_id == job_id, EventRow.seq > seq)
-    return (await session.scalars(query.order_by(EventRow.seq).limit(limit))).all()
+    return await database.fetch(_EVENTS, job_id=job_id, seq=seq, limit=limit)
 
 
-async def artifact(session: AsyncSession, job_id: str, role: str) -> ArtifactRow | None:
-    """An output file of the job."""
-    return await session.get(ArtifactRow, (job_id, role))
+class StoredArtifact(NamedTuple):
+    """An output file of a job."""
+
+    job_id: str
+    bytes: int
+    sha256: str
+
+
+_ARTIFACT: Final = Query(
+    StoredArtifact._make,
+    select(ArtifactRow.job_id, ArtifactRow.bytes, ArtifactRow.sha256).where(
+        ArtifactRow.job_id == bindparam("job_id"), ArtifactRow.role == bindparam("role")
+    ),
+)
+
+
+async def artifact(database: Database, job_id: str, role: str) -> StoredArtifact | None:
+    """The output file of the job with this role."""
+    found = await database.fetch(_ARTIFACT, job_id=job_id, role=role)
+    return found[0] if found else None
 
 
 async def artifacts(session: AsyncSession, job_id: str) -> dict[str, ArtifactRow]:

@@ -12,7 +12,7 @@ from app.access import limits
 from app.contracts.base import canonical_json
 from app.contracts.resources.splits import SplitName
 from app.contracts.states import TERMINAL, IllegalTransition, JobState
-from app.db.rows import ArtifactRow, JobRow
+from app.db.rows import JobRow
 from app.http.answers import json_answer, json_text_answer
 from app.http.bodies import read_json
 from app.http.errors import Conflict, Invalid, NotFound
@@ -21,7 +21,7 @@ from app.http.idempotency import fingerprint_of, replay, reused
 from app.http.services import Caller, Services
 from app.http.waiting import until
 from app.jobs import cuts, predictions, repository, submission
-from app.jobs.repository import JobFilter, StoredJob
+from app.jobs.repository import JobFilter, StoredArtifact, StoredJob
 from app.jobs.schemas import job_json
 from app.jobs.submission import Submitted
 from app.queue import idempotency
@@ -113,7 +113,8 @@ async def create_once(
     The first answer is repeated even if the inputs have changed since, so the key is looked up before `make` runs,
     which raises for an invalid job.
     """
-    async with services.database.write(short=True) as session:
+
+    async def work(session: AsyncSession) -> Response:
         await quotas.lock(session, caller.key_id)  # before any other row, as `Submissions`
         first = None if key is None else await _first_answer(session, caller, key, fingerprint)
         if first is not None:
@@ -122,9 +123,10 @@ async def create_once(
         row = await make(session)
         content, location = job_json(repository.stored(row)), f"/v1/jobs/{row.id}"
         if key is not None:
-            answer = idempotency.Answer(202, content, location)
-            await idempotency.remember(session, caller.key_id, key, fingerprint, answer)
-    return json_text_answer(content, 202, {"Location": location})
+            await idempotency.remember(session, caller.key_id, key, fingerprint, Answer(202, content, location))
+        return json_text_answer(content, 202, {"Location": location})
+
+    return await services.database.together(work)
 
 
 async def _first_answer(session: AsyncSession, caller: Caller, key: str, fingerprint: str) -> idempotency.Answer | None:
@@ -173,7 +175,8 @@ async def listed(
 async def act(services: Services, caller: Caller, job_id: str, action: Action) -> str:
     """Cancel, pause or resume; repeating it has no effect. The job as JSON. Raises NotFound, Conflict."""
     change = getattr(services.ledger, action)
-    async with services.database.write(short=True) as session:
+
+    async def work(session: AsyncSession) -> str:
         row = existing(await repository.row_of(session, caller.project_id, job_id))
         if row.kind == "inspect" and action != "cancel":
             raise Conflict("inspection", "an inspection cannot be paused: cancel it, or wait for its end")
@@ -183,6 +186,8 @@ async def act(services: Services, caller: Caller, job_id: str, action: Action) -
             if error.state not in _ALREADY[action]:
                 raise Conflict("illegal_transition", f"{error}: `GET /v1/jobs/{job_id}` shows its state") from None
         return job_json(repository.stored(row))
+
+    return await services.database.together(work)
 
 
 async def delete(services: Services, caller: Caller, job_id: str) -> None:
@@ -228,10 +233,9 @@ async def predictions_of(services: Services, caller: Caller, job_id: str, split:
     return await predictions.of_split(services, job_id, split)
 
 
-async def _artifact(services: Services, caller: Caller, job_id: str, role: str) -> ArtifactRow:
+async def _artifact(services: Services, caller: Caller, job_id: str, role: str) -> StoredArtifact:
     _succeeded(await get(services, caller, job_id))
-    async with services.database.read() as session:
-        row = await repository.artifact(session, job_id, role)
+    row = await repository.artifact(services.database, job_id, role)
     if row is None:
         raise NotFound("no_such_file", f"this job has no {role} file: its `outputs` lists what it has")
     return row
