@@ -1,5 +1,6 @@
 """Transactions on PostgreSQL: the statements of a step are one message, and the last ones are sent with the commit."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ from app.db.reads.query import Query, Statement
 from app.db.signals import Subscriptions
 from app.db.transactions.steps import Last, Steps, T
 
+_CONNECTIONS: Final = 8
 _log = logging.getLogger(__name__)
 
 _BEGIN: Final[Call] = (Statement(text("BEGIN")), {})
@@ -28,11 +30,14 @@ _NOTIFY: Final = Statement(select(func.count(func.pg_notify(CHANNEL, _NAMES.colu
 
 
 class PostgresqlTransactions:
-    """Connections for transactions without a session, opened as they are needed; each has one transaction at a time."""
+    """Up to eight connections for transactions without a session, opened as needed; each has one transaction at
+    a time.
+    """
 
     def __init__(self, engine: AsyncEngine, subscriptions: Subscriptions) -> None:
         self._engine = engine
         self._subscriptions = subscriptions
+        self._free = asyncio.Semaphore(_CONNECTIONS)
         self._idle: list[Pipeline] = []
 
     async def run(self, make: Callable[[], Steps[T]]) -> T:
@@ -41,6 +46,10 @@ class PostgresqlTransactions:
         If it fails at the commit, the commit check tells if that was done (`app.db.commits`). Raises what the steps
         raise, and DatabaseUnavailable.
         """
+        async with self._free:
+            return await self._run(make)
+
+    async def _run(self, make: Callable[[], Steps[T]]) -> T:
         try:
             while self._idle:
                 attempt = _Attempt(self._idle.pop(), self._engine)
