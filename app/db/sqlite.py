@@ -4,11 +4,11 @@ A pool of writers causes `database is locked` under load. With one writer and BE
 SQLite's own lock for up to BUSY_SECONDS.
 """
 
-import asyncio
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import aiosqlite
 from sqlalchemy import URL, Connection, event
@@ -16,7 +16,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from app.db.clock import register_sqlite_clock
 
-R = TypeVar("R")
 BUSY_SECONDS = 30
 READERS = 8
 _PAUSE_SECONDS = 0.001
@@ -40,21 +39,6 @@ def short_writer_engine(url: URL) -> AsyncEngine:
 def reader_engine(url: URL) -> AsyncEngine:
     """Connections that cannot write; each transaction sees one snapshot."""
     return _engine(url, "BEGIN", ("PRAGMA query_only=ON",), size=READERS, make=_Connection)
-
-
-async def begun(begin: Callable[[], R]) -> R:
-    """Begin a write transaction on a connection that does not wait, as soon as no other process writes. SQLite itself
-    would pause for up to 100 ms between two attempts.
-    """
-    loop = asyncio.get_running_loop()
-    until = loop.time() + BUSY_SECONDS
-    while True:
-        try:
-            return begin()
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or loop.time() >= until:
-                raise
-        await asyncio.sleep(_PAUSE_SECONDS)
 
 
 class _Connection(aiosqlite.Connection):
@@ -111,7 +95,27 @@ class _Cursor(aiosqlite.Cursor):
 
 class _ShortCursor(_Cursor):
     async def _done(self, run: Callable[[], list[Any]]) -> list[Any]:
-        return await begun(run)  # only BEGIN is ever refused
+        try:
+            return run()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+        rows: list[Any] = await self._execute(partial(_when_free, run))  # type: ignore[no-untyped-call]
+        return rows
+
+
+def _when_free(begin: Callable[[], list[Any]]) -> list[Any]:
+    """Begin as soon as no other process writes. In a thread: the event loop of a busy process would come round to try
+    again after tens of milliseconds, in which other processes begin again and again; SQLite itself pauses for 100 ms.
+    """
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            return begin()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                raise
+        time.sleep(_PAUSE_SECONDS)
 
 
 def _engine(url: URL, begin: str, pragmas: tuple[str, ...], size: int, make: type[_Connection]) -> AsyncEngine:

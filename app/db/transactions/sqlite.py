@@ -102,12 +102,15 @@ class SqliteTransactions:
 
         async def in_savepoint(group: _Group) -> R:
             mode = "create_savepoint"
-            async with AsyncSession(group.connection, expire_on_commit=False, join_transaction_mode=mode) as session:
+            session = AsyncSession(group.connection, expire_on_commit=False, join_transaction_mode=mode)
+            try:
                 result = await work(session)
                 await session.flush()
                 group.signal(announced_names(session), is_for_all=is_for_all(session))
                 await session.commit()
                 return result
+            finally:
+                await session.close()  # `async with` would do so in a task, and wait for the event loop to come round
 
         return await self._joined(in_savepoint)
 
