@@ -1,7 +1,9 @@
 """Transactions of several callers that are committed together: each is as if it were alone."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 
 import pytest
 from sqlalchemy import Select, String, bindparam, func, insert, select, text
@@ -110,6 +112,24 @@ async def test_nobody_is_told_of_success_when_the_whole_transaction_was_undone(s
     assert await names(sqlite) == ({"b"} if results[2] == 1 else set())
     await sqlite.transact(lambda: adding("c"))
     assert "c" in await names(sqlite)
+
+
+async def test_what_waits_for_another_process_does_not_hold_up_the_event_loop(
+    sqlite: Database, migrated_sqlite_url: str
+) -> None:
+    other = sqlite3.connect(migrated_sqlite_url.partition("///")[2], isolation_level=None)
+    await sqlite.transact(lambda: adding("a"))  # its connection is open
+    with closing(other):
+        other.execute("BEGIN IMMEDIATE")
+        waiting = [asyncio.ensure_future(sqlite.transact(lambda: adding("b")))]
+        waiting.append(asyncio.ensure_future(sqlite.transact(lambda: adding("c"))))
+        for _ in range(20):
+            await asyncio.sleep(0.005)
+            assert await sqlite.fetch(COUNT) == [(2,)]
+        assert not any(each.done() for each in waiting)
+        other.execute("ROLLBACK")
+        await asyncio.gather(*waiting)
+    assert await names(sqlite) == {"a", "b", "c"}
 
 
 async def test_a_caller_who_is_cancelled_undoes_nothing_and_holds_up_no_one(database: Database) -> None:
