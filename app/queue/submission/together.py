@@ -79,8 +79,8 @@ class Submissions:
 
 
 def _steps(key_id: str, new: Sequence[Submission], remembered: Remembered) -> Steps[list[Outcome]]:
-    """The key's row is locked before any other, and all inputs in one order, so that no two transactions wait for each
-    other.
+    """The key's row is locked before any other, and Idempotency-Keys and inputs each in one order, so that no two
+    transactions wait for each other.
     """
     first, again = _once_each_key(new)
     project_id = str(first[0].rows.job["project_id"])
@@ -125,23 +125,26 @@ def _once_each_key(new: Sequence[Submission]) -> tuple[list[Submission], list[Su
     return first, again
 
 
+def _by_key(new: Sequence[Submission]) -> list[tuple[Submission, Keyed]]:
+    """Those with an Idempotency-Key, in the order of their keys: that in which every transaction takes them."""
+    return sorted(((each, each.keyed) for each in new if each.keyed is not None), key=lambda pair: pair[1].key)
+
+
 def _taken(key_id: str, new: Sequence[Submission]) -> Iterator[Call]:
-    for each in new:
-        if each.keyed is not None:
-            project_id = str(each.rows.job["project_id"])
-            yield from idempotency.taken(key_id, each.keyed.key, each.keyed.fingerprint, each.keyed.answer, project_id)
+    for each, keyed in _by_key(new):
+        project_id = str(each.rows.job["project_id"])
+        yield from idempotency.taken(key_id, keyed.key, keyed.fingerprint, keyed.answer, project_id)
 
 
 def _answers(new: Sequence[Submission], found: Sequence[Rows]) -> dict[Submission, Outcome]:
-    """The outcomes of submissions whose Idempotency-Key was not free."""
+    """The outcomes of submissions whose Idempotency-Key was not free, of the rows of `_taken`."""
     outcomes: dict[Submission, Outcome] = {}
     rows = iter(found)
-    for each in new:
-        if each.keyed is not None:
-            next(rows)  # of the insert
-            outcome = _answer(each.keyed, next(rows))
-            if outcome is not None:
-                outcomes[each] = outcome
+    for each, keyed in _by_key(new):
+        next(rows)  # of the insert
+        outcome = _answer(keyed, next(rows))
+        if outcome is not None:
+            outcomes[each] = outcome
     return outcomes
 
 
@@ -151,6 +154,6 @@ def _answer(keyed: Keyed, found: Rows) -> Outcome:
     row = found[0]
     if row.location == keyed.answer.location:
         return None
-    return (
-        idempotency.KeyReused() if row.fingerprint != keyed.fingerprint else Answer(row.status, row.body, row.location)
-    )
+    if row.fingerprint != keyed.fingerprint:
+        return idempotency.KeyReused()
+    return Answer(row.status, row.body, row.location)

@@ -1,11 +1,13 @@
 """`POST /v1/jobs` when many come at once, and what is remembered between them."""
 
 import asyncio
+from pathlib import Path
 
 from sqlalchemy import select
 
 from app.db.rows import IdempotencyRow, SignalRow
 from app.queue.keys.quotas import PLENTY_BYTES, PLENTY_JOBS, REMEMBERED_SECONDS, Remembered, Usage
+from tests.integration.api.conftest import opened
 from tests.integration.api.harness import ApiHarness
 
 
@@ -38,6 +40,23 @@ async def test_of_submissions_at_once_a_refused_one_leaves_its_key_free(any_harn
     async with any_harness.services.database.read() as session:
         keys = set(await session.scalars(select(IdempotencyRow.key)))
     assert keys == {f"key-{each}" for each, spec in enumerate(specs) if spec is good}
+
+
+async def test_two_servers_take_many_keys_at_once_and_each_makes_one_job(database_url: str, tmp_path: Path) -> None:
+    """Each server has the requests in another order, and neither waits for the other in a circle."""
+    async with opened(database_url, tmp_path / "a") as one, opened(database_url, tmp_path / "b") as other:
+        spec = await one.train_spec()
+        await asyncio.gather(one.submit(spec), other.submit(spec))  # their keys are counted
+
+        async def post(server: ApiHarness, number: int) -> tuple[int, str]:
+            answer = await server.http.post("/v1/jobs", json=spec, headers=one_key | {"Idempotency-Key": f"k{number}"})
+            return answer.status_code, answer.json().get("id", answer.text)
+
+        one_key = {"Authorization": f"Bearer {one.key}"}
+        posts = [post(one, each) for each in range(8)] + [post(other, each) for each in reversed(range(8))]
+        answers = await asyncio.gather(*posts)
+    assert {status for status, _ in answers} == {202}
+    assert answers[:8] == answers[8:][::-1]
 
 
 async def test_the_same_bytes_are_checked_against_what_is_there_now(any_harness: ApiHarness) -> None:
