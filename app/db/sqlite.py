@@ -98,7 +98,7 @@ class _ShortCursor(_Cursor):
         try:
             return run()
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            if not _is_busy(error):
                 raise
         rows: list[Any] = await self._execute(partial(_when_free, run))  # type: ignore[no-untyped-call]
         return rows
@@ -113,9 +113,14 @@ def _when_free(begin: Callable[[], list[Any]]) -> list[Any]:
         try:
             return begin()
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+            if not _is_busy(error) or time.monotonic() >= until:
                 raise
         time.sleep(_PAUSE_SECONDS)
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    """Whether another connection has the lock; the code's upper bits say why, such as a recovery after a crash."""
+    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _engine(url: URL, begin: str, pragmas: tuple[str, ...], size: int, make: type[_Connection]) -> AsyncEngine:
