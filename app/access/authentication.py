@@ -44,7 +44,7 @@ class _Authentication(SecurityBase):
             await limits.count_wrong_key(services, request.client.host if request.client else "")
             raise Unauthorized("unknown_key", "the key is unknown or revoked: ask an admin of the service for another")
         if key.last_used_at is None or utcnow() - key.last_used_at > _TOUCH_AFTER:
-            async with services.database.write() as session:
+            async with services.database.write(short=True) as session:
                 await repository.touch(session, key.id, utcnow())
             known.forget()
         limits.count_request(services, key.id)

@@ -16,6 +16,8 @@ from app.access.waiting import revoked
 from app.http.errors import TooMany
 from app.http.services import Caller, Services
 from app.queue.keys import quotas
+from app.queue.keys.quotas import Usage
+from app.settings import Settings
 
 _UPLOAD_RETRY_SECONDS: Final = 5.0
 _WAIT_RETRY_SECONDS: Final = 5.0
@@ -99,32 +101,42 @@ async def admit_job(services: Services, caller: Caller, session: AsyncSession, n
 
     It locks the key until the transaction ends, so call it before any other row is locked.
     """
-    most = services.settings.queued_jobs_per_key
     if not await quotas.lock(session, caller.key_id):
         raise revoked()
-    usage = await quotas.usage(session, caller.key_id, most)
-    if usage.is_full:
-        raise TooMany(
+    usage = await quotas.usage(session, caller.key_id, services.settings.queued_jobs_per_key)
+    refusal = beyond(services.settings, usage, new_bytes)
+    if refusal is not None:
+        raise refusal
+
+
+def beyond(settings: Settings, usage: Usage, new_bytes: int = 0) -> TooMany | None:
+    """The error of another waiting job, and of so many bytes more, of a key with this usage."""
+    most = settings.queued_jobs_per_key
+    if usage.waiting >= most:
+        return TooMany(
             "too_many_queued_jobs",
             f"expected at most {most} queued and paused jobs of one key, found as many (exports count, and so does the "
             "inspection of each upload): wait for some to begin, or cancel some",
             _JOBS_RETRY_SECONDS,
         )
-    _require_bytes(services, usage.bytes, new_bytes)
+    return _too_many_bytes(settings, usage.bytes, new_bytes)
 
 
 async def require_bytes(services: Services, caller: Caller, session: AsyncSession, new_bytes: int = 0) -> None:
     """Check that the caller's key may store so many bytes more. Raises TooMany."""
     usage = await quotas.usage(session, caller.key_id, services.settings.queued_jobs_per_key)
-    _require_bytes(services, usage.bytes, new_bytes)
+    refusal = _too_many_bytes(services.settings, usage.bytes, new_bytes)
+    if refusal is not None:
+        raise refusal
 
 
-def _require_bytes(services: Services, stored: int, new_bytes: int) -> None:
-    most = services.settings.bytes_per_key
-    if stored + new_bytes > most:
-        more = f" and {new_bytes} more" if new_bytes else ""
-        raise TooMany(
-            "too_many_bytes",
-            f"expected at most {most} bytes stored by one key, found {stored}{more}, which waiting does not change: "
-            "delete models, datasets and jobs",
-        )
+def _too_many_bytes(settings: Settings, stored: int, new_bytes: int) -> TooMany | None:
+    most = settings.bytes_per_key
+    if stored + new_bytes <= most:
+        return None
+    more = f" and {new_bytes} more" if new_bytes else ""
+    return TooMany(
+        "too_many_bytes",
+        f"expected at most {most} bytes stored by one key, found {stored}{more}, which waiting does not change: "
+        "delete models, datasets and jobs",
+    )

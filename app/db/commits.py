@@ -56,7 +56,7 @@ async def commit(session: AsyncSession, engine: AsyncEngine, names: Sequence[str
             raise
         session.expunge_all()  # loaded objects stay usable, as after a commit
         await session.invalidate()
-        if not await _was_done(engine, number, make()):
+        if not await was_done(engine, number, make()):
             raise
         _log.warning("the response to a commit was lost (%s); it was done", type(error.orig).__name__)
 
@@ -65,7 +65,10 @@ def _is_disconnect(error: DBAPIError) -> bool:
     return error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError))
 
 
-async def _was_done(engine: AsyncEngine, number: str, statement: Select[Any]) -> bool:
+async def was_done(engine: AsyncEngine, number: str, statement: Select[Any]) -> bool:
+    """Whether the transaction of this number was committed, by its commit check. False, too, if that is unknown after
+    RESOLVE_SECONDS.
+    """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + RESOLVE_SECONDS
     while loop.time() < deadline:

@@ -1,8 +1,10 @@
 """The database of a process: sessions to read, sessions to write, and waiting for changes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import TypeVar
 
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -15,8 +17,11 @@ from app.db.listeners import listen_postgresql, poll_sqlite
 from app.db.reads import PostgresqlReads, Query, SqliteReads
 from app.db.reads.query import Row
 from app.db.signals import Subscriptions, Watch, announced_names, is_for_all
+from app.db.transactions import PostgresqlTransactions, SqliteTransactions, Steps
+from app.db.transactions.steps import T
 from app.db.urls import Dialect, async_url
 
+R = TypeVar("R")
 _WRITER_WAIT_SECONDS = 30.0
 
 
@@ -27,10 +32,10 @@ def open_database(url: str) -> "Database":
     """
     dialect, parsed = async_url(url)
     if dialect == "sqlite":
-        engines = sqlite.reader_engine(parsed), sqlite.writer_engine(parsed)
-        return Database(dialect, SqliteReads(parsed), readers=engines[0], writers=engines[1])
+        engines = sqlite.reader_engine(parsed), sqlite.writer_engine(parsed), sqlite.short_writer_engine(parsed)
+        return Database(dialect, SqliteReads(parsed), *engines)
     engine = postgresql.pooled_engine(parsed)
-    return Database(dialect, PostgresqlReads(parsed), readers=engine, writers=engine)
+    return Database(dialect, PostgresqlReads(parsed), engine, engine, engine)
 
 
 class Database:
@@ -39,6 +44,7 @@ class Database:
         rows = await database.fetch(QUERY, id=…)     one statement that is compiled once, for frequent reads
         async with database.read() as session: …     a snapshot on SQLite; never held during a stream
         async with database.write() as session: …    committed at the end of the block, rolled back on an error
+        result = await database.transact(steps)      a frequent transaction: statements that are compiled once
 
     Every failure to reach the database raises DatabaseUnavailable.
     """
@@ -47,18 +53,25 @@ class Database:
         self,
         dialect: Dialect,
         reads: SqliteReads | PostgresqlReads,
-        *,
         readers: AsyncEngine,
         writers: AsyncEngine,
+        short_writers: AsyncEngine,
     ) -> None:
         self.dialect = dialect
         self._reads = reads
         self._readers = readers
         self._writers = writers
+        self._short_writers = short_writers
         self._writer_lock = asyncio.Lock()  # SQLite: one writer at a time, in the order of their calls
         self._subscriptions = Subscriptions()
         self._wanted = asyncio.Event()
         self._listener: asyncio.Task[None] | None = None
+        if dialect == "sqlite":
+            self._transactions: SqliteTransactions | PostgresqlTransactions = SqliteTransactions(
+                short_writers, self._subscriptions, self._writing
+            )
+        else:
+            self._transactions = PostgresqlTransactions(writers, self._subscriptions)
 
     async def fetch(self, query: Query[Row], **values: str | int) -> list[Row]:
         """The rows of a query with these parameters: what is committed now, without a session."""
@@ -72,25 +85,45 @@ class Database:
                 yield session
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncSession]:
+    async def write(self, *, short: bool = False) -> AsyncIterator[AsyncSession]:
         """One write transaction, committed when the block ends. Waiters for its signals are woken after the commit.
 
-        On SQLite it holds the database's write lock from its first statement, so keep slow work out of it. On
-        PostgreSQL a commit whose response is lost counts as done if its commit check succeeds (`commits`).
+        On SQLite it holds the database's write lock from its first statement, so keep slow work out of it; with `short`
+        its statements run in the event loop, so that each must read and write a few rows only. On PostgreSQL a commit
+        whose response is lost counts as done if its commit check succeeds (`commits`).
         """
         with _translated():
-            async with self._writing(), AsyncSession(self._writers, expire_on_commit=False) as session:
+            engine = self._short_writers if short else self._writers
+            async with self._writing(), AsyncSession(engine, expire_on_commit=False) as session:
                 yield session
                 await session.flush()
                 names = announced_names(session)
                 if self.dialect == "postgresql" and (names or commits.has_commit_check(session)):
                     await commits.commit(session, self._readers, names)
                 elif self.dialect == "sqlite" and is_for_all(session):
-                    with self._subscriptions.committing(await sqlite.write_signal(session, names)):
+                    with self._subscriptions.committing(await sqlite.write_signal(await session.connection(), names)):
                         await session.commit()
                 else:
                     await session.commit()
         self._subscriptions.notify(names)
+
+    async def transact(self, make: Callable[[], Steps[T]]) -> T:
+        """One write transaction of the steps that `make` begins, committed after their last one; what they return.
+
+        `make` may be called once more, where nothing was committed. What `write` says of commits holds here too.
+        """
+        with _translated():
+            return await self._transactions.run(make)
+
+    async def together(self, work: Callable[[AsyncSession], Awaitable[R]]) -> R:
+        """The result of `work`, a short transaction as of `write`. On SQLite it is committed together with the others
+        that wait for the writer at this time.
+        """
+        if isinstance(self._transactions, SqliteTransactions):
+            with _translated():
+                return await self._transactions.run_session(work)
+        async with self.write(short=True) as session:
+            return await work(session)
 
     @contextmanager
     def watch(self, *names: str, urgent: bool = False) -> Iterator[Watch]:
@@ -121,9 +154,9 @@ class Database:
                 await self._listener
             self._listener = None
         await self._reads.close()
-        await self._readers.dispose()
-        if self._writers is not self._readers:
-            await self._writers.dispose()
+        await self._transactions.close()
+        for engine in {self._readers, self._writers, self._short_writers}:
+            await engine.dispose()
 
     async def _listen(self) -> None:
         listen = poll_sqlite if self.dialect == "sqlite" else listen_postgresql
@@ -155,6 +188,8 @@ def _translated() -> Iterator[None]:
         if not error.connection_invalidated:
             raise
         raise DatabaseUnavailable(_reason(error)) from error
+    except sqlite3.OperationalError as error:
+        raise DatabaseUnavailable(str(error)) from error
     except PoolTimeout as error:
         raise DatabaseUnavailable("every connection is in use") from error
 

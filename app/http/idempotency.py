@@ -99,13 +99,13 @@ async def held(services: Services, caller: Caller, key: str | None) -> AsyncIter
         extending.cancel()
         with suppress(asyncio.CancelledError):
             await extending
-        async with services.database.write() as session:
+        async with services.database.write(short=True) as session:
             await idempotency.release(session, caller.key_id, key, taken)
 
 
 async def _take(services: Services, caller: Caller, key: str) -> str | IdempotencyRow:
     try:
-        async with services.database.write() as session:
+        async with services.database.write(short=True) as session:
             return await idempotency.hold(session, caller.key_id, key, HOLD_SECONDS, caller.project_id)
     except idempotency.InFlight:
         raise Conflict(
@@ -118,5 +118,5 @@ async def _keep_extending(services: Services, caller: Caller, key: str, token: s
     while True:
         await asyncio.sleep(HOLD_SECONDS / 3)
         with suppress(idempotency.HoldLost, DatabaseUnavailable):
-            async with services.database.write() as session:
+            async with services.database.write(short=True) as session:
                 await idempotency.extend(session, caller.key_id, key, token, HOLD_SECONDS)

@@ -11,8 +11,10 @@ from app.db.engine import Database, open_database
 from app.http.bodies import Pace
 from app.http.limits import Buckets
 from app.queue.blobs import Blobs
+from app.queue.keys.quotas import Remembered
 from app.queue.ledger import Ledger
 from app.queue.predictions.exchange import Exchange
+from app.queue.submission import Submissions
 from app.settings import Settings
 from app.storage.opening import open_store
 from app.storage.space import Space
@@ -34,6 +36,8 @@ class Services:
     predictions: Exchange
     requests: Buckets
     """Requests by the id of their key."""
+    submissions: Submissions
+    """Submissions of jobs that wait for a transaction."""
     wrong_keys: Buckets
     """Wrong keys by the address that sends them."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)
@@ -71,6 +75,7 @@ def open_services(settings: Settings) -> Services:
         staging=Staging(settings.staging_dir),
         space=Space(settings.staging_dir, settings.spare_disk_bytes),
         predictions=Exchange(database, settings.prediction_seconds),
+        submissions=Submissions(database, Remembered(settings.queued_jobs_per_key, settings.bytes_per_key)),
         requests=Buckets(settings.requests_per_second, settings.request_burst),
         wrong_keys=Buckets(settings.wrong_keys_per_minute / 60.0, settings.wrong_keys_per_minute),
     )

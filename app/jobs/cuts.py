@@ -4,15 +4,15 @@ Nothing is stored: the response is a new header and ranges of the student's blob
 """
 
 from app.contracts.layouts.cut_files import LENGTH_BYTES, CutFile, header_length
-from app.db.rows import ArtifactRow
 from app.http.errors import NotFound
 from app.http.files import ServedFile, blob
 from app.http.ranges import Span
 from app.http.services import Services
+from app.jobs.repository import StoredArtifact
 from app.resources.blob_parts import BlobParts, BlobSpan, read_all
 
 
-async def of_task(services: Services, artifact: ArtifactRow, task: str) -> ServedFile:
+async def of_task(services: Services, artifact: StoredArtifact, task: str) -> ServedFile:
     """The weights for one task as safetensors. Raises NotFound if the student has no such task."""
     store, sha256 = services.store, artifact.sha256
     length = header_length(await read_all(store, sha256, 0, LENGTH_BYTES))

@@ -25,6 +25,7 @@ from app.db.rows import (
     ModelRow,
     ReportRow,
 )
+from app.queue.submission import NewRows
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Known:
     """What is known of one input of a job: its state, and its facts once there are any."""
 
     state: str
-    facts: dict[str, Any] | None
+    facts: str | None
+    """As the JSON text that is stored."""
 
 
 class StoredJob(NamedTuple):
@@ -92,6 +94,11 @@ def stored(row: JobRow) -> StoredJob:
         json_text(value) if isinstance(column.type, JsonText) and value is not None else value
         for column, value in values
     )
+
+
+def of_new(new: NewRows) -> StoredJob:
+    """The same of a job that is being submitted."""
+    return StoredJob._make(new.job.get(name) for name in StoredJob._fields)
 
 
 async def find(database: Database, project_id: str, job_id: str) -> StoredJob | None:
@@ -169,26 +176,62 @@ def _parameters(count: int) -> list[BindParameter[str]]:
 
 @lru_cache(maxsize=64)
 def _known_resources(resource: type[ModelRow] | type[DatasetRow], count: int) -> Query[tuple[Any, ...]]:
-    query = select(resource.id, resource.state, resource.facts).where(resource.project_id == bindparam("project_id"))
+    query = select(resource.id, resource.state, type_coerce(resource.facts, Text)).where(
+        resource.project_id == bindparam("project_id")
+    )
     return Query(tuple, query.where(resource.id.in_(_parameters(count))))
 
 
 @lru_cache(maxsize=64)
 def _known_jobs(count: int) -> Query[tuple[Any, ...]]:
-    query = select(JobRow.id, JobRow.kind, JobRow.state, ModelRow.facts)
+    query = select(JobRow.id, JobRow.kind, JobRow.state, type_coerce(ModelRow.facts, Text))
     query = query.outerjoin(ModelRow, ModelRow.id == JobRow.student_id).where(JobRow.id.in_(_parameters(count)))
     return Query(tuple, query.where(JobRow.project_id == bindparam("project_id"), JobRow.kind != "inspect"))
 
 
-async def events_after(session: AsyncSession, job_id: str, seq: int, limit: int) -> Sequence[EventRow]:
+class StoredEvent(NamedTuple):
+    """An event of a job."""
+
+    seq: int
+    type: str
+    time: datetime
+    data: dict[str, Any]
+
+
+_EVENTS: Final = Query(
+    StoredEvent._make,
+    select(EventRow.seq, EventRow.type, EventRow.time, EventRow.data)
+    .where(EventRow.job_id == bindparam("job_id"), EventRow.seq > bindparam("seq"))
+    .order_by(EventRow.seq)
+    .limit(bindparam("limit", type_=Integer)),
+)
+
+
+async def events_after(database: Database, job_id: str, seq: int, limit: int) -> list[StoredEvent]:
     """The events that follow `seq`, in order."""
-    query = select(EventRow).where(EventRow.job_id == job_id, EventRow.seq > seq)
-    return (await session.scalars(query.order_by(EventRow.seq).limit(limit))).all()
+    return await database.fetch(_EVENTS, job_id=job_id, seq=seq, limit=limit)
 
 
-async def artifact(session: AsyncSession, job_id: str, role: str) -> ArtifactRow | None:
-    """An output file of the job."""
-    return await session.get(ArtifactRow, (job_id, role))
+class StoredArtifact(NamedTuple):
+    """An output file of a job."""
+
+    job_id: str
+    bytes: int
+    sha256: str
+
+
+_ARTIFACT: Final = Query(
+    StoredArtifact._make,
+    select(ArtifactRow.job_id, ArtifactRow.bytes, ArtifactRow.sha256).where(
+        ArtifactRow.job_id == bindparam("job_id"), ArtifactRow.role == bindparam("role")
+    ),
+)
+
+
+async def artifact(database: Database, job_id: str, role: str) -> StoredArtifact | None:
+    """The output file of the job with this role."""
+    found = await database.fetch(_ARTIFACT, job_id=job_id, role=role)
+    return found[0] if found else None
 
 
 async def artifacts(session: AsyncSession, job_id: str) -> dict[str, ArtifactRow]:

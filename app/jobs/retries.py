@@ -14,6 +14,7 @@ from app.http.services import Caller, Services
 from app.http.validation import parse_as
 from app.jobs import service
 from app.jobs.repository import StoredJob
+from app.jobs.submission import Submitted
 from app.queue.records import NotRetryable, UnusableInput
 from app.storage.errors import StorageFull
 
@@ -53,7 +54,7 @@ async def retry(services: Services, caller: Caller, job_id: str, request: Reques
 async def _unusable(services: Services, caller: Caller, old: StoredJob) -> Conflict | None:
     """The old spec was valid when it was submitted; its inputs may have been deleted since."""
     spec = ANY_SPEC.validate_json(old.spec, extra="ignore")
-    refusal = None if isinstance(spec, InternalJob) else await service.refused(services, caller, spec)
+    refusal = None if isinstance(spec, InternalJob) else await service.refused(services, caller, Submitted.of(spec))
     if refusal is None:
         return None
     if isinstance(refusal, StorageFull):

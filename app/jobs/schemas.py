@@ -12,9 +12,8 @@ from app.contracts.problems import Chosen, JobError
 from app.contracts.specs.jobs import ANY_SPEC, AnySpec, JobKind, SubmittableJob
 from app.contracts.states import JobState
 from app.contracts.wire.events import JobEvent, Progress
-from app.db.rows import EventRow
 from app.http.pages import Page
-from app.jobs.repository import StoredJob
+from app.jobs.repository import StoredEvent, StoredJob
 
 
 class JobOutput(Answer):
@@ -191,6 +190,6 @@ _LONGEST_KEPT: Final = 8192
 """Characters of the longest document whose answer is kept: all together at most 16 MiB of text."""
 
 
-def event_view(row: EventRow) -> JobEvent:
+def event_view(row: StoredEvent) -> JobEvent:
     """The view of an event."""
     return JobEvent.model_validate({"seq": row.seq, "type": row.type, "time": row.time, "data": row.data})

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, Literal, TypeVar
 
 from fastapi import Request, Response
@@ -11,21 +12,23 @@ from app.access import limits
 from app.access.waiting import until
 from app.contracts.base import canonical_json
 from app.contracts.resources.splits import SplitName
-from app.contracts.specs.jobs import JOB_SPEC, SubmittableJob
 from app.contracts.states import TERMINAL, IllegalTransition, JobState
-from app.db.rows import ArtifactRow, JobRow
+from app.db.rows import JobRow
 from app.http.answers import json_answer, json_text_answer
 from app.http.bodies import read_json
 from app.http.errors import Conflict, Invalid, NotFound
 from app.http.files import ServedFile, blob
 from app.http.idempotency import fingerprint_of, replay, reused
 from app.http.services import Caller, Services
-from app.http.validation import parse_as
 from app.jobs import cuts, predictions, repository, submission
-from app.jobs.repository import JobFilter, StoredJob
+from app.jobs.repository import JobFilter, StoredArtifact, StoredJob
 from app.jobs.schemas import job_json
+from app.jobs.submission import Submitted
 from app.queue import idempotency
+from app.queue.idempotency import Answer
+from app.queue.keys import quotas
 from app.queue.records import NewJob, NotDeletable, UnusableInput
+from app.queue.submission import Keyed, Occupied, Submission, new_rows
 from app.storage.errors import StorageFull
 
 T = TypeVar("T")
@@ -42,21 +45,60 @@ async def submit(
     services: Services, caller: Caller, request: Request, key: str | None, *, priority: int, dry: bool
 ) -> Response:
     """`POST`: the job's row, its inputs, its first event and its idempotency key in one transaction."""
-    spec = parse_as(JOB_SPEC, await read_json(request, services.pace))
+    new = submission.submitted(await read_json(request, services.pace))
     if dry:
-        return json_answer(await submission.answered_dry(services, caller, spec))
-    refusal = await refused(services, caller, spec)
+        return json_answer(await submission.answered_dry(services, caller, new))
+    refusal = await refused(services, caller, new)
     if refusal is not None and key is None:
         raise refusal
+    rows = new_rows(_job(services, caller, new, priority))
+    content, location = job_json(repository.of_new(rows)), f"/v1/jobs/{rows.id}"
+    keyed = None if key is None else Keyed(key, _fingerprint(new, priority), Answer(202, content, location))
+    admits = partial(limits.beyond, services.settings)
+    try:
+        first = await services.submissions.submit(caller.key_id, Submission(rows, admits, keyed, refusal))
+    except Occupied:
+        return await _submit_in_session(services, caller, key, new, priority)
+    except (idempotency.KeyReused, UnusableInput) as error:
+        raise _said(new, error) from None
+    return replay(first) if first is not None else json_text_answer(content, 202, {"Location": location})
+
+
+async def _submit_in_session(
+    services: Services, caller: Caller, key: str | None, new: Submitted, priority: int
+) -> Response:
+    """The same where something else holds the Idempotency-Key, which may end meanwhile."""
+    refusal = await refused(services, caller, new)
 
     async def make(session: AsyncSession) -> JobRow:
         if refusal is not None:
             raise refusal
-        return await _insert(services, caller, spec, priority, session)
+        try:
+            return await services.ledger.submit(session, _job(services, caller, new, priority))
+        except UnusableInput as error:
+            raise submission.unusable(new.spec, error) from None
 
+    return await create_once(services, caller, key, _fingerprint(new, priority), make)
+
+
+def _job(services: Services, caller: Caller, new: Submitted, priority: int) -> NewJob:
+    return NewJob(
+        spec=new.spec,
+        project_id=caller.project_id,
+        key_id=caller.key_id,
+        threads=services.settings.threads,
+        priority=priority,
+        spec_text=new.text,
+    )
+
+
+def _fingerprint(new: Submitted, priority: int) -> str:
     operation = f"POST /v1/jobs?priority={priority}" if priority else "POST /v1/jobs"
-    fingerprint = "" if key is None else fingerprint_of(operation, canonical_json(spec))
-    return await create_once(services, caller, key, fingerprint, make)
+    return fingerprint_of(operation, canonical_json(new.spec))
+
+
+def _said(new: Submitted, error: idempotency.KeyReused | UnusableInput) -> Invalid:
+    return reused() if isinstance(error, idempotency.KeyReused) else submission.unusable(new.spec, error)
 
 
 async def create_once(
@@ -71,7 +113,9 @@ async def create_once(
     The first answer is repeated even if the inputs have changed since, so the key is looked up before `make` runs,
     which raises for an invalid job.
     """
-    async with services.database.write() as session:
+
+    async def work(session: AsyncSession) -> Response:
+        await quotas.lock(session, caller.key_id)  # before any other row, as `Submissions`
         first = None if key is None else await _first_answer(session, caller, key, fingerprint)
         if first is not None:
             return replay(first)
@@ -79,9 +123,10 @@ async def create_once(
         row = await make(session)
         content, location = job_json(repository.stored(row)), _location(row.id)
         if key is not None:
-            answer = idempotency.Answer(202, content, location)
-            await idempotency.remember(session, caller.key_id, key, fingerprint, answer)
-    return json_text_answer(content, 202, {"Location": location})
+            await idempotency.remember(session, caller.key_id, key, fingerprint, Answer(202, content, location))
+        return json_text_answer(content, 202, {"Location": location})
+
+    return await services.database.together(work)
 
 
 def _location(job_id: str) -> str:
@@ -97,29 +142,13 @@ async def _first_answer(session: AsyncSession, caller: Caller, key: str, fingerp
         raise Conflict("in_flight", str(error)) from None
 
 
-async def refused(services: Services, caller: Caller, spec: SubmittableJob) -> Invalid | StorageFull | None:
+async def refused(services: Services, caller: Caller, new: Submitted) -> Invalid | StorageFull | None:
     """The error of this job, as far as its inputs are known now; None if it is valid."""
     try:
-        submission.require_disk_space(services, await submission.resolved(services, caller, spec))
+        submission.require_disk_space(services, await submission.resolved(services, caller, new))
     except (Invalid, StorageFull) as error:
         return error
     return None
-
-
-async def _insert(
-    services: Services, caller: Caller, spec: SubmittableJob, priority: int, session: AsyncSession
-) -> JobRow:
-    job = NewJob(
-        spec=spec,
-        project_id=caller.project_id,
-        key_id=caller.key_id,
-        threads=services.settings.threads,
-        priority=priority,
-    )
-    try:
-        return await services.ledger.submit(session, job)
-    except UnusableInput as error:
-        raise submission.unusable(spec, error) from None
 
 
 async def get(services: Services, caller: Caller, job_id: str, wait: float = 0.0) -> StoredJob:
@@ -150,7 +179,8 @@ async def listed(
 async def act(services: Services, caller: Caller, job_id: str, action: Action) -> str:
     """Cancel, pause or resume; repeating it has no effect. The job as JSON. Raises NotFound, Conflict."""
     change = getattr(services.ledger, action)
-    async with services.database.write() as session:
+
+    async def work(session: AsyncSession) -> str:
         row = existing(await repository.row_of(session, caller.project_id, job_id))
         if row.kind == "inspect" and action != "cancel":
             raise Conflict("inspection", "an inspection cannot be paused: cancel it, or wait for its end")
@@ -160,6 +190,8 @@ async def act(services: Services, caller: Caller, job_id: str, action: Action) -
             if error.state not in _ALREADY[action]:
                 raise Conflict("illegal_transition", f"{error}: `GET /v1/jobs/{job_id}` shows its state") from None
         return job_json(repository.stored(row))
+
+    return await services.database.together(work)
 
 
 async def delete(services: Services, caller: Caller, job_id: str) -> None:
@@ -209,10 +241,9 @@ async def predictions_of(services: Services, caller: Caller, job_id: str, split:
     return await predictions.of_split(services, job_id, split)
 
 
-async def _artifact(services: Services, caller: Caller, job_id: str, role: str) -> ArtifactRow:
+async def _artifact(services: Services, caller: Caller, job_id: str, role: str) -> StoredArtifact:
     _succeeded(await get(services, caller, job_id))
-    async with services.database.read() as session:
-        row = await repository.artifact(session, job_id, role)
+    row = await repository.artifact(services.database, job_id, role)
     if row is None:
         raise NotFound("no_such_file", f"this job has no {role} file: its `outputs` lists what it has")
     return row

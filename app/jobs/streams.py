@@ -12,11 +12,10 @@ from app.contracts.base import canonical_json
 from app.contracts.states import TERMINAL
 from app.contracts.wire.events import JobEvent
 from app.db.errors import DatabaseUnavailable
-from app.db.rows import EventRow
 from app.http.errors import NotFound, Unauthorized
 from app.http.services import Caller, Services
 from app.jobs import repository, service
-from app.jobs.repository import StoredJob
+from app.jobs.repository import StoredEvent, StoredJob
 from app.jobs.schemas import event_view
 
 KEEP_ALIVE_SECONDS: Final = 15.0
@@ -26,8 +25,7 @@ _PAGE: Final = 500
 
 async def events(services: Services, job_id: str, seq: int, limit: int) -> list[JobEvent]:
     """Up to `limit` events after `seq`."""
-    async with services.database.read() as session:
-        return [event_view(row) for row in await repository.events_after(session, job_id, seq, limit)]
+    return [event_view(row) for row in await repository.events_after(services.database, job_id, seq, limit)]
 
 
 async def server_sent(services: Services, caller: Caller, job_id: str, seq: int) -> AsyncIterator[bytes]:
@@ -85,11 +83,10 @@ async def _nothing() -> AsyncIterator[bytes]:
         yield piece
 
 
-async def _read(services: Services, caller: Caller, job_id: str, seq: int) -> tuple[StoredJob, Sequence[EventRow]]:
+async def _read(services: Services, caller: Caller, job_id: str, seq: int) -> tuple[StoredJob, Sequence[StoredEvent]]:
     """The job first, then its events: once a job has ended, all its events are written."""
     row = await service.get(services, caller, job_id)
-    async with services.database.read() as session:
-        return row, await repository.events_after(session, job_id, seq, _PAGE)
+    return row, await repository.events_after(services.database, job_id, seq, _PAGE)
 
 
 def _frame(event: JobEvent) -> bytes:

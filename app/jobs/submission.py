@@ -1,7 +1,9 @@
 """Validation of a job's spec against its inputs, with all problems at once."""
 
 from collections.abc import Mapping
-from typing import TypeVar
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Final, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -15,11 +17,13 @@ from app.contracts.resolving.resolve import Resolution, resolve
 from app.contracts.resources.facts import DATASET_FACTS, MODEL_FACTS, DatasetFacts, ModelFacts
 from app.contracts.specs.architectures import Architecture
 from app.contracts.specs.families.starts import StandIn
-from app.contracts.specs.jobs import AnyTrainingJob, ExportJob, PreflightJob, Reference, SubmittableJob
+from app.contracts.specs.jobs import JOB_SPEC, AnyTrainingJob, ExportJob, PreflightJob, Reference, SubmittableJob
 from app.contracts.states import JobState
+from app.db.base import json_text
 from app.db.rows import DatasetRow, ModelRow
 from app.http.errors import Invalid
 from app.http.services import Caller, Services
+from app.http.validation import parse_as
 from app.jobs import networks, repository
 from app.jobs.repository import Known
 from app.jobs.schemas import DryRun
@@ -30,37 +34,100 @@ T = TypeVar("T", bound=Answer)
 _HOPELESS = (JobState.FAILED.value, JobState.CANCELLED.value, "no_student")
 
 
-async def resolved(services: Services, caller: Caller, spec: SubmittableJob) -> Resolution:
+@dataclass(frozen=True, eq=False)
+class Submitted:
+    """A spec, and its JSON text as it is stored."""
+
+    spec: SubmittableJob
+    text: str
+
+    @classmethod
+    def of(cls, spec: SubmittableJob) -> "Submitted":
+        """The spec with its text."""
+        return cls(spec, json_text(spec.model_dump(mode="json")))
+
+
+def submitted(body: bytes) -> Submitted:
+    """The spec in a request's body; the same object for the same bytes. Raises BadRequest or Invalid."""
+    return (_once if len(body) <= _LONGEST_KEPT else _submitted)(body)
+
+
+def _submitted(body: bytes) -> Submitted:
+    return Submitted.of(parse_as(JOB_SPEC, body))
+
+
+_once = lru_cache(maxsize=256)(_submitted)
+_LONGEST_KEPT: Final = 8192
+
+
+async def resolved(services: Services, caller: Caller, new: Submitted) -> "Resolved":
     """Resolve the spec with what is known of its inputs now; networks of libraries are measured first, if a worker
     does so in time. Raises Invalid with every problem.
     """
-    named = list(spec.references())
-    ids = {kind: {ref.identity for ref in named if ref.kind == kind} for kind in ("dataset", "model", "job")}
+    found = _resolved(new, await _known(services, caller, new.spec), services.settings.threads)
+    resolution = found.resolution
+    if resolution.unmeasured and not resolution.problems:
+        trunks = await networks.measured(services, caller, resolution.unmeasured)
+        resolution = resolve(new.spec, found.datasets, found.models, threads=services.settings.threads, trunks=trunks)
+        found = Resolved(resolution, found.datasets, found.models)
+    if resolution.problems:
+        raise Invalid(resolution.problems)
+    return found
+
+
+_AllKnown = tuple[tuple[str, Known], ...]
+"""The datasets, and then the models and jobs, by their ids."""
+
+
+async def _known(services: Services, caller: Caller, spec: SubmittableJob) -> _AllKnown:
+    """What is known of each input now."""
+    ids: dict[str, set[str]] = {"dataset": set(), "model": set(), "job": set()}
+    for ref in spec.references():
+        ids[ref.kind].add(ref.identity)
     database, project_id = services.database, caller.project_id
     datasets = await repository.known_resources(database, DatasetRow, project_id, ids["dataset"])
     models = await repository.known_resources(database, ModelRow, project_id, ids["model"])
     jobs = await repository.known_jobs(database, project_id, ids["job"])
-    unusable = [problem for ref in named if (problem := _unusable(ref, {**datasets, **models, **jobs}))]
+    return tuple(sorted({**datasets, **models, **jobs}.items()))
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What a spec resolves to, and what is known of its inputs: of datasets by their ids, of models by those of models
+    and jobs.
+    """
+
+    resolution: Resolution
+    datasets: Mapping[str, DatasetFacts | None]
+    models: Mapping[str, ModelFacts | None]
+
+    @cached_property
+    def disk_bytes(self) -> int:
+        """What the job writes at most."""
+        return disk_bytes(self.resolution.spec)
+
+
+@lru_cache(maxsize=128)
+def _resolved(new: Submitted, known: _AllKnown, threads: int) -> Resolved:
+    """Resolve the spec with these inputs. It depends on nothing else, so what it has found holds as long as the texts
+    of the facts are the same. Raises Invalid for an input that cannot be used.
+    """
+    found = dict(known)
+    unusable = [problem for ref in new.spec.references() if (problem := _unusable(ref, found))]
     if unusable:
         raise Invalid(unusable, unusable[0].code)
-    facts = {identity: _dataset_facts(known) for identity, known in datasets.items()}
-    of_models = {identity: _model_facts(known) for identity, known in {**models, **jobs}.items()}
-    threads = services.settings.threads
-    resolution = resolve(spec, facts, of_models, threads=threads)
-    if resolution.unmeasured and not resolution.problems:
-        trunks = await networks.measured(services, caller, resolution.unmeasured)
-        resolution = resolve(spec, facts, of_models, threads=threads, trunks=trunks)
-    if resolution.problems:
-        raise Invalid(resolution.problems)
-    return resolution
+    is_dataset = {ref.identity: ref.kind == "dataset" for ref in new.spec.references()}
+    datasets = {each: _facts(DATASET_FACTS, one) for each, one in known if is_dataset[each]}
+    models = {each: _facts(MODEL_FACTS, one) for each, one in known if not is_dataset[each]}
+    return Resolved(resolve(new.spec, datasets, models, threads=threads), datasets, models)
 
 
-def require_disk_space(services: Services, resolution: Resolution) -> None:
+def require_disk_space(services: Services, found: Resolved) -> None:
     """Raise StorageFull if checkpoints and outputs do not fit on the disk.
 
     Only with an embedded database, where the workers are on the same machine; other workers check their own disk.
     """
-    wanted = disk_bytes(resolution.spec)
+    wanted = found.disk_bytes
     free = services.space.free_for_jobs()
     if services.settings.embedded and wanted > max(free, 0):
         raise StorageFull(wanted, free)
@@ -101,27 +168,19 @@ def unusable(spec: SubmittableJob | ExportJob, error: UnusableInput) -> Invalid:
     return Invalid([problem], problem.code)
 
 
-def _dataset_facts(known: Known) -> DatasetFacts | None:
-    return _facts(DATASET_FACTS, known)
-
-
-def _model_facts(known: Known) -> ModelFacts | None:
-    return _facts(MODEL_FACTS, known)
-
-
 def _facts(adapter: TypeAdapter[T], known: Known) -> T | None:
-    return None if known.facts is None else adapter.validate_python(known.facts, strict=False, extra="ignore")
+    return None if known.facts is None else adapter.validate_json(known.facts, strict=False, extra="ignore")
 
 
-async def answered_dry(services: Services, caller: Caller, spec: SubmittableJob) -> DryRun:
+async def answered_dry(services: Services, caller: Caller, new: Submitted) -> DryRun:
     """The dry run of a job with what the project has done before on its datasets.
 
     Raises Invalid, and TooMany where the key has stored too much for any job.
     """
-    found = dry_run(await resolved(services, caller, spec))
+    found = dry_run((await resolved(services, caller, new)).resolution)
     async with services.database.read() as session:
         await limits.require_bytes(services, caller, session)
-        datasets = {ref.dataset for ref in spec.dataset_refs()}
+        datasets = {ref.dataset for ref in new.spec.dataset_refs()}
         return found.model_copy(update={"test_looks": await repository.looks(session, caller.project_id, datasets)})
 
 

@@ -28,7 +28,7 @@ async def claim(
     """Claim the next claimable job of a lane for a worker that has these extras."""
     if database.dialect == "sqlite" and not await _anything(database, lane, extras):
         return None  # polling an empty queue must not take the write lock
-    async with database.write() as session:
+    async with database.write(short=True) as session:
         for key in await turns.keys_by_turn(session, lane):
             job = await session.scalar(_next_of(lane, extras, has_key=key != turns.NO_KEY), {"key": key})
             if job is not None:
@@ -106,7 +106,7 @@ async def _take(session: AsyncSession, job: JobRow, owner: str, device: str, lea
 
 async def begin(database: Database, claim: Claim, resolved_spec: Mapping[str, Any]) -> bool:
     """Change from starting to running. A job that is to be paused or cancelled meanwhile keeps that state."""
-    async with database.write() as session:
+    async with database.write(short=True) as session:
         job = await lock(session, claim.job_id, claim.token)
         if job is None or job.state not in LEASED:
             return False

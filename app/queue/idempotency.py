@@ -18,11 +18,16 @@ passes the hold's token to `remember` in the transaction that makes the upload v
 import uuid
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import delete, or_, select, tuple_, update
+from sqlalchemy import BindParameter, bindparam, delete, or_, select, tuple_, update
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.db.clock import BootId, LeaseClock, utcnow
+from app.db.reads.pipeline import Call
+from app.db.reads.query import Query, Statement, Value
 from app.db.rows import DEFAULT_PROJECT, IdempotencyRow
 from app.db.writes import rows_changed, upsert
 
@@ -93,6 +98,58 @@ async def hold(
     if row is None or await _take_over(session, owner, key, **lease):
         return token
     raise InFlight
+
+
+class Found(NamedTuple):
+    """What is stored of a key; no status while something else holds it."""
+
+    status: int | None
+    fingerprint: str | None
+    body: str | None
+    location: str | None
+
+
+def taken(owner: str, key: str, fingerprint: str, answer: Answer, project_id: str) -> list[Call]:
+    """The statements that store the answer unless the key is taken, and that find what is stored then (`Found`): by its
+    location it is this answer, or another.
+    """
+    mine: dict[str, Value] = {"new_owner": owner, "new_key": key}
+    values: dict[str, Value] = {"new_project_id": project_id, "new_fingerprint": fingerprint}
+    values |= {"new_status": answer.status, "new_body": answer.body, "new_location": answer.location}
+    return [(_STORE, {**mine, **values, "new_created_at": utcnow()}), (_FIND, mine)]
+
+
+def given_back(owner: str, key: str, answer: Answer) -> Call:
+    """The statement that deletes what `taken` has stored in the same transaction."""
+    return _GIVE_BACK, {"new_owner": owner, "new_key": key, "new_location": answer.location}
+
+
+def _parameter(column: InstrumentedAttribute[Any]) -> BindParameter[Any]:
+    return bindparam(f"new_{column.key}", type_=column.type)
+
+
+_STORED: Final = (
+    *(IdempotencyRow.owner, IdempotencyRow.key, IdempotencyRow.project_id, IdempotencyRow.fingerprint),
+    *(IdempotencyRow.status, IdempotencyRow.body, IdempotencyRow.location, IdempotencyRow.created_at),
+)
+_MINE: Final = (
+    IdempotencyRow.owner == _parameter(IdempotencyRow.owner),
+    IdempotencyRow.key == _parameter(IdempotencyRow.key),
+)
+_STORE: Final = Statement(
+    postgresql.insert(IdempotencyRow)
+    .values({column.key: _parameter(column) for column in _STORED})
+    .on_conflict_do_nothing()
+)
+_FIND: Final = Query(
+    Found._make,
+    select(IdempotencyRow.status, IdempotencyRow.fingerprint, IdempotencyRow.body, IdempotencyRow.location).where(
+        *_MINE
+    ),
+)
+_GIVE_BACK: Final = Statement(
+    delete(IdempotencyRow).where(*_MINE, IdempotencyRow.location == _parameter(IdempotencyRow.location))
+)
 
 
 async def extend(session: AsyncSession, owner: str, key: str, token: str, seconds: float) -> None:

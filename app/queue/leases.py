@@ -32,7 +32,7 @@ async def renew(database: Database, claims: Sequence[Claim], lease_seconds: floa
         .returning(JobRow.id, JobRow.state)
         .execution_options(synchronize_session=False)
     )
-    async with database.write() as session:
+    async with database.write(short=True) as session:
         return dict((await session.execute(query)).all())
 
 
@@ -52,7 +52,7 @@ def _of(claims: Sequence[Claim]) -> ColumnElement[bool]:
 
 async def lose(database: Database, claim: Claim, error: JobError) -> bool:
     """Record a crash of the child."""
-    async with database.write() as session:
+    async with database.write(short=True) as session:
         job = await lock(session, claim.job_id, claim.token)
         if job is None or job.state not in LEASED:
             return False
@@ -103,7 +103,7 @@ async def _release(database: Database, gone: ColumnElement[bool], code: str, rea
         ids = (await session.scalars(select(JobRow.id).where(_LEASED, gone).order_by(JobRow.id))).all()
     released = 0
     for job_id in ids:
-        async with database.write() as session:
+        async with database.write(short=True) as session:
             query = select(JobRow).where(JobRow.id == job_id, _LEASED, gone)
             job = await session.scalar(query.with_for_update(skip_locked=True))
             if job is not None:

@@ -32,7 +32,7 @@ Event = PhaseEvent | ProgressEvent | MetricsEvent | CheckpointEvent | WarningEve
 
 async def record(database: Database, claim: Claim, events: Sequence[Event]) -> bool:
     """Write a batch of events under the row's lock."""
-    async with database.write() as session:
+    async with database.write(short=True) as session:
         query = select(JobRow.last_seq, JobRow.progress, JobRow.checkpoint_step, JobRow.crashes).where(
             _LEASED, JobRow.id == claim.job_id, JobRow.lease_token == claim.token
         )

@@ -29,6 +29,7 @@ class NewJob:
     retry_of: str | None = None
     checkpoint_from: str | None = None
     priority: int = 0  # the higher goes first, of the jobs of one key
+    spec_text: str | None = None  # the spec as JSON, where it was written before
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import os
 import shutil
 import uuid
 from collections.abc import AsyncIterator
+from io import FileIO
 from pathlib import Path
 
 from app.storage.durable import CHUNK, digest_of_file, make_directory, move_in, room, sync_directory
@@ -43,21 +44,30 @@ class LocalStore:
         move_in(source, target)
 
     async def open_range(self, sha256: str, start: int, end: int) -> AsyncIterator[bytes]:
-        """Read in a thread, one chunk at a time."""
-        try:
-            file = await asyncio.to_thread(self._path(sha256).open, "rb", buffering=0)
-        except FileNotFoundError:
-            raise BlobMissing(sha256) from None
+        """Read in a thread, one chunk at a time, the first with its opening."""
+        file, chunk = await asyncio.to_thread(self._opened, sha256, start, min(CHUNK, end - start))
         try:
             for offset in range(start, end, CHUNK):
                 wanted = min(CHUNK, end - offset)
-                chunk = await asyncio.to_thread(os.pread, file.fileno(), wanted, offset)
+                if offset != start:
+                    chunk = await asyncio.to_thread(os.pread, file.fileno(), wanted, offset)
                 if chunk:
                     yield chunk
                 if len(chunk) < wanted:
                     return
         finally:
             file.close()
+
+    def _opened(self, sha256: str, start: int, count: int) -> tuple[FileIO, bytes]:
+        try:
+            file = self._path(sha256).open("rb", buffering=0)
+        except FileNotFoundError:
+            raise BlobMissing(sha256) from None
+        try:
+            return file, os.pread(file.fileno(), count, start)
+        except BaseException:
+            file.close()
+            raise
 
     def local_path(self, sha256: str) -> Path | None:
         """The file itself."""

@@ -64,7 +64,7 @@ async def test_first_reads_that_come_together_open_few_connections(database: Dat
     before = open_descriptors()
     found = await asyncio.gather(*(database.fetch(names) for _ in range(100)))
     assert all(each == found[0] and len(each) == 1 for each in found)
-    assert open_descriptors() - before <= 27  # as `app.cli.connections.limits` reserves
+    assert open_descriptors() - before <= 27  # of the 33 that `app.cli.connections.limits` reserves
 
 
 def open_descriptors() -> int:

@@ -11,8 +11,8 @@ from app.settings import Settings
 PER_CONNECTION: Final = 2
 """Descriptors of a connection: its socket, and a file that it reads or writes."""
 
-RESERVED: Final = 64 + 2 * SPARES
-"""Descriptors for the database (27 of SQLite), the listener, signals, spare connections and those being closed."""
+RESERVED: Final = 72 + 2 * SPARES
+"""Descriptors for the database (33 of SQLite), the listener, signals, spare connections and those being closed."""
 
 _FEWEST: Final = 4
 

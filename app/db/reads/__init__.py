@@ -1,4 +1,4 @@
-"""Reads that many requests make: one statement, compiled once, without a session."""
+"""Statements that many requests make: compiled once, without a session."""
 
 from app.db.reads.postgresql import PostgresqlReads
 from app.db.reads.query import Query

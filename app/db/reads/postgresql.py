@@ -1,66 +1,72 @@
-"""Reads on PostgreSQL: a statement is one round trip on a connection that commits by itself.
+"""Reads on PostgreSQL: a statement is one message on a connection that commits by itself, and others may follow it.
 
-A session takes three more: the test of its connection, BEGIN and ROLLBACK. Here a connection is not tested: a read
-changes nothing, so one that fails because its connection is gone is repeated on a new one.
+A session takes three round trips more: the test of its connection, BEGIN and ROLLBACK. Here a connection is not tested:
+a read changes nothing, so one that fails because its connection is gone is repeated on another.
 """
 
 import asyncio
-from typing import Any, Final
+from typing import Final
 
 import psycopg
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
 from sqlalchemy import URL
 
 from app.db.errors import DatabaseUnavailable
 from app.db.postgresql import connected
+from app.db.reads.pipeline import Pipeline, Rows
 from app.db.reads.query import Query, Row, Values
 
 _CONNECTIONS: Final = 8
+_LATE_SECONDS: Final = 0.005
+"""A statement does not follow one that has not been answered for so long, unless all connections are late."""
 
 
 class PostgresqlReads:
-    """Up to eight connections, opened as they are needed. The driver prepares a statement that is repeated."""
+    """Up to eight connections, opened as they are needed."""
 
     def __init__(self, url: URL) -> None:
         self._url = url
-        self._free = asyncio.Semaphore(_CONNECTIONS)
-        self._idle: list[AsyncConnection[TupleRow]] = []
+        self._open: list[Pipeline] = []
+        self._opening: asyncio.Task[Pipeline] | None = None
 
     async def fetch(self, query: Query[Row], values: Values) -> list[Row]:
         """The rows. Raises DatabaseUnavailable."""
-        compiled = query.compiled("postgresql")
-        async with self._free:
-            try:
-                found = await self._fetch(compiled.text.encode(), {**compiled.constants, **values})
-            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                raise DatabaseUnavailable(str(error).partition("\n")[0] or type(error).__name__) from error
-        return query.rows(compiled, found)
-
-    async def _fetch(self, text: bytes, values: Values) -> list[tuple[Any, ...]]:
-        while self._idle:
-            connection = self._idle.pop()
-            try:
-                return await self._fetch_on(connection, text, values)
-            except (psycopg.OperationalError, psycopg.InterfaceError):
-                if not connection.closed:
-                    raise
-        return await self._fetch_on(await connected(self._url), text, values)
-
-    async def _fetch_on(
-        self, connection: AsyncConnection[TupleRow], text: bytes, values: Values
-    ) -> list[tuple[Any, ...]]:
-        """The rows by this connection, which is idle again after success and closed after a failure."""
         try:
-            cursor = await connection.execute(text, values)
-            found = await cursor.fetchall()
-        except BaseException:
-            await connection.close()
-            raise
-        self._idle.append(connection)
-        return found
+            return await self._fetch(query, values)
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            raise DatabaseUnavailable(str(error).partition("\n")[0] or type(error).__name__) from error
+
+    async def _fetch(self, query: Query[Row], values: Values) -> Rows:
+        while (pipeline := self._free()) is not None:
+            try:
+                return (await pipeline.run([(query, values)]))[0]
+            except psycopg.OperationalError:
+                if pipeline.is_open:
+                    raise
+        return (await (await self._opened()).run([(query, values)]))[0]
+
+    def _free(self) -> Pipeline | None:
+        """The first connection that is not late; None where another is to be opened."""
+        self._open = [each for each in self._open if each.is_open]
+        for each in self._open:
+            if each.waits() < _LATE_SECONDS:
+                return each
+        return min(self._open, key=Pipeline.waits) if len(self._open) >= _CONNECTIONS else None
+
+    async def _opened(self) -> Pipeline:
+        """A new connection; calls that need one at the same time share it."""
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._open_another())
+        return await asyncio.shield(self._opening)
+
+    async def _open_another(self) -> Pipeline:
+        try:
+            pipeline = Pipeline(await connected(self._url))
+            self._open.append(pipeline)
+            return pipeline
+        finally:
+            self._opening = None
 
     async def close(self) -> None:
         """Close every connection."""
-        while self._idle:
-            await self._idle.pop().close()
+        while self._open:
+            await self._open.pop().close()

@@ -1,50 +1,76 @@
-"""A SELECT that is compiled once for each dialect: building it and loading objects take longer than the read."""
+"""Statements that are compiled once for each dialect: building one and loading objects take longer than its work."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, Generic, TypeVar
 
-from sqlalchemy import Dialect, Float, Select, make_url
+from sqlalchemy import Delete, Dialect, Float, Insert, Select, TextClause
+from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 
 from app.db.urls import Dialect as DialectName
 
 Row = TypeVar("Row")
-Values = Mapping[str, str | int]
-"""The values of a query's parameters (`bindparam`), by name."""
+Value = str | int | float | datetime | None
+Values = Mapping[str, Value]
+"""The values of a statement's parameters (`bindparam`), by name."""
 
 _DIALECTS: Final[Mapping[DialectName, Dialect]] = {
     "sqlite": SQLiteDialect(paramstyle="named"),
-    "postgresql": make_url("postgresql+psycopg://").get_dialect()(),
+    "postgresql": PGDialect(paramstyle="numeric_dollar"),  # type: ignore[no-untyped-call]
 }
+Process = Callable[[Any], Any]
+Executable = Select[*tuple[Any, ...]] | Insert | Delete | TextClause
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """A query for one driver."""
+    """A statement for one driver."""
 
     text: str
     """SQL, with parameters as the driver names them."""
+    places: tuple[str, ...]
+    """The parameters in the order of their numbers, where the dialect numbers them."""
     constants: Values
     """Values of the parameters that the statement itself gives."""
-    processors: tuple[tuple[int, Callable[[Any], Any]], ...]
+    binds: Mapping[str, Process]
+    """What makes the values that the driver takes, of which parameters."""
+    processors: tuple[tuple[int, Process], ...]
     """What makes the values of which columns of what the driver returns."""
 
+    def named(self, values: Values) -> Mapping[str, Any]:
+        """The values of all parameters, as the driver takes them."""
+        if not self.binds:
+            return {**self.constants, **values}
+        given: dict[str, Any] = {**self.constants, **values}
+        for name, process in self.binds.items():
+            if given[name] is not None:
+                given[name] = process(given[name])
+        return given
 
-class Query(Generic[Row]):
-    """Rows made by `make` of the columns' values. Keep one per statement: it holds what was compiled."""
 
-    def __init__(self, make: Callable[[Sequence[Any]], Row], statement: Select[*tuple[Any, ...]]) -> None:
-        self._make = make
-        self._statement = statement
+class Statement:
+    """Keep one per statement: it holds what was compiled."""
+
+    def __init__(self, statement: Executable) -> None:
+        self.statement = statement
         self._compiled: dict[DialectName, Compiled] = {}
 
     def compiled(self, dialect: DialectName) -> Compiled:
-        """The query as the driver of this dialect takes it."""
+        """The statement as the driver of this dialect takes it."""
         found = self._compiled.get(dialect)
         if found is None:
-            found = self._compiled[dialect] = _compile(self._statement, _DIALECTS[dialect])
+            found = self._compiled[dialect] = _compile(self.statement, _DIALECTS[dialect])
         return found
+
+
+class Query(Statement, Generic[Row]):
+    """A statement whose rows are made by `make` of the columns' values."""
+
+    def __init__(self, make: Callable[[Sequence[Any]], Row], statement: Select[*tuple[Any, ...]]) -> None:
+        super().__init__(statement)
+        self.row = make
 
     def rows(self, compiled: Compiled, found: Iterable[Sequence[Any]]) -> list[Row]:
         """Rows of what the driver returned, each value as its column's type reads it; NULL is None."""
@@ -54,15 +80,23 @@ class Query(Generic[Row]):
             for place, process in compiled.processors:
                 if values[place] is not None:
                     values[place] = process(values[place])
-            rows.append(self._make(values))
+            rows.append(self.row(values))
         return rows
 
 
-def _compile(statement: Select[*tuple[Any, ...]], dialect: Dialect) -> Compiled:
+def _compile(statement: Executable, dialect: Dialect) -> Compiled:
     compiled = statement.compile(dialect=dialect)
     constants = {name: value for name, value in compiled.params.items() if value is not None}
+    named = ((name, each.type) for each, name in compiled.bind_names.items())
+    binds = ((name, each.dialect_impl(dialect).bind_processor(dialect)) for name, each in named)
     # Both drivers return floats as they are; SQLAlchemy's processor of them needs a type code of the driver.
-    columns = ((place, c.type) for place, c in enumerate(statement.selected_columns) if not isinstance(c.type, Float))
-    processors = ((place, each.dialect_impl(dialect).result_processor(dialect, None)) for place, each in columns)
-    found = tuple((place, process) for place, process in processors if process is not None)
-    return Compiled(str(compiled), constants, found)
+    columns = statement.selected_columns if isinstance(statement, Select) else ()
+    typed = ((place, c.type) for place, c in enumerate(columns) if not isinstance(c.type, Float))
+    processors = ((place, each.dialect_impl(dialect).result_processor(dialect, None)) for place, each in typed)
+    return Compiled(
+        str(compiled),
+        tuple(compiled.positiontup or ()),
+        constants,
+        {name: process for name, process in binds if process is not None},
+        tuple((place, process) for place, process in processors if process is not None),
+    )

@@ -10,13 +10,16 @@ from pathlib import Path
 
 Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 COMMIT = b"COMMIT\0"
-"""The end of the message by which a client asks for it."""
+"""In every message that asks for it (as the text of a statement, or the name of one that is prepared), and in the
+response once it is done.
+"""
 
 
 class Cutter:
     """Counts commits that pass, and drops the answers to those that `wanted` chooses, with their connections.
 
     `before`: the connection is cut before the server hears of the commit, instead of after it has answered.
+    `stays_away`: after a cut, no other connection reaches the server.
     """
 
     def __init__(self, wanted: Callable[[int], bool], *, before: Callable[[int], bool] = lambda number: False) -> None:
@@ -24,6 +27,12 @@ class Cutter:
         self._before = before
         self.commits = 0
         self.cuts = 0
+        self.stays_away = False
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the server is not reached now."""
+        return self.stays_away and self.cuts > 0
 
     def cut(self) -> bool | None:
         """Of the next commit: None to let it pass, True to cut before it, False to cut after it."""
@@ -103,7 +112,9 @@ async def _relay(client: Ends, folder: str, cutter: Cutter) -> None:
 
 async def _up(client: Ends, server: Ends, cutter: Cutter, doomed: asyncio.Event) -> None:
     while data := await client[0].read(1 << 16):
-        if data.endswith(COMMIT):
+        if cutter.is_away and not doomed.is_set():
+            return
+        if COMMIT in data and not doomed.is_set():
             early = cutter.cut()
             if early:
                 return
@@ -116,7 +127,9 @@ async def _up(client: Ends, server: Ends, cutter: Cutter, doomed: asyncio.Event)
 async def _down(server: Ends, client: Ends, doomed: asyncio.Event) -> None:
     while data := await server[0].read(1 << 16):
         if doomed.is_set():
-            return  # the server has committed and responded; the response is dropped
+            if COMMIT in data or b"ROLLBACK\0" in data:
+                return  # the server has committed and responded; the response is dropped
+            continue  # that of what it was sent together with
         client[1].write(data)
         await client[1].drain()
 
