@@ -122,6 +122,6 @@ def _require_bytes(services: Services, stored: int, new_bytes: int) -> None:
         raise TooMany(
             "too_many_bytes",
             f"expected at most {most} bytes stored by one key, found {stored} and {new_bytes} more: delete models, "
-            "datasets and jobs",
+            "datasets and jobs, whose bytes count until they leave the disk (within 15 minutes)",
             _BYTES_RETRY_SECONDS,
         )

@@ -7,7 +7,7 @@ from sqlalchemy import func, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contracts.states import JobState
-from app.db.rows import FileRow, JobRow, KeyRow
+from app.db.rows import BlobRow, FileRow, JobRow, KeyRow
 
 _WAITING: Final = (JobState.QUEUED, JobState.PAUSED)
 
@@ -15,7 +15,8 @@ _WAITING: Final = (JobState.QUEUED, JobState.PAUSED)
 @dataclass(frozen=True)
 class Usage:
     """`is_full`: as many jobs as may be are queued or paused. `bytes`: of the files that the key has uploaded or
-    exported, and of its jobs' outputs. Equal files are one blob in the store and count each, as either may be deleted.
+    exported, of its jobs' outputs, and of what it has deleted until that is collected. Equal files are one blob in the
+    store and count each, as either may be deleted.
     """
 
     is_full: bool
@@ -32,9 +33,13 @@ async def usage(session: AsyncSession, key_id: str, most_waiting: int) -> Usage:
     waiting = select(literal(1)).where(JobRow.key_id == key_id, JobRow.state.in_(_WAITING))
     files = select(func.coalesce(func.sum(FileRow.bytes), 0)).where(FileRow.key_id == key_id)
     outputs = select(func.coalesce(func.sum(JobRow.output_bytes), 0)).where(JobRow.key_id == key_id)
+    gone = ("released", "deleting")
+    released = select(func.coalesce(func.sum(BlobRow.bytes), 0)).where(
+        BlobRow.key_id == key_id, BlobRow.state.in_(gone)
+    )
     found = select(
         waiting.offset(most_waiting - 1).limit(1).scalar_subquery(),
-        files.scalar_subquery() + outputs.scalar_subquery(),
+        files.scalar_subquery() + outputs.scalar_subquery() + released.scalar_subquery(),
     )
     last, stored = (await session.execute(found)).one()
     return Usage(last is not None, int(stored))
