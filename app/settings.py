@@ -81,7 +81,8 @@ class Settings(BaseSettings):
         default=1800.0,
         ge=5.0,
         le=604_800.0,
-        description="A job that does no step, finishes no block of rows and emits nothing for this time is ended.",
+        description="A job that does no step, finishes no block of rows and emits nothing for this time is ended; so "
+        "is an inspection or export whose process does not run.",
     )
     drain_seconds: float = Field(default=25.0, gt=0.0, le=600.0, description="Time to checkpoint on SIGTERM.")
     checkpoint_seconds: float = Field(default=30.0, ge=0.0, le=3600.0, description="Minimum time between checkpoints.")
