@@ -96,7 +96,8 @@ class Settings(BaseSettings):
         default=4.0,
         ge=0.0,
         le=1000.0,
-        description="Address space that a job on the CPU may take, as a multiple of the estimate for it; 0: no limit.",
+        description="Memory that a job on the CPU may take, as a multiple of the estimate for it, and at most that of "
+        "the machine; 0: no limit.",
     )
     cache_bytes: int = Field(default=20 * GIB, ge=0, description="Size limit of each of a worker's caches.")
 

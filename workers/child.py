@@ -19,6 +19,7 @@ from app.contracts.specs.jobs import InspectJob
 from app.contracts.wire.orders import ExitCode, Order
 from app.contracts.wire.predictions import ORDER, Reply, SessionOrder
 from workers.engine.common.files import is_disk_full
+from workers.engine.common.onnx_session import give_memory_back
 from workers.engine.common.progress import progress_while_alive, report_progress_to
 from workers.engine.common.stop import Stopped
 from workers.engine.evaluation.cost import peak_memory, probes
@@ -63,6 +64,7 @@ def _serve(folder: Path, channel: Frames) -> int:
     in_force = confine(of_session(order, folder))
     print("in force:", ", ".join(sorted(in_force)), flush=True)  # noqa: T201 (the session's log)
     torch.set_num_threads(order.threads)
+    give_memory_back()
     opened = open_session(order, folder)
     if isinstance(opened, Reply):
         channel.write(opened.model_dump_json().encode())
