@@ -11,6 +11,7 @@ from app.settings import Settings
 
 async def collect_garbage(settings: Settings, *, dry_run: bool) -> list[StaleItem]:
     """Delete what is stale, or only list it for a dry run; and list what is kept for a time."""
+    of_worker = await _on_worker_disk(settings, dry_run=dry_run)  # first: it makes room where the disk is full
     services = open_services(settings)
     try:
         items = [*await find_stale(services), *await find_kept(services)]
@@ -18,7 +19,7 @@ async def collect_garbage(settings: Settings, *, dry_run: bool) -> list[StaleIte
             await collect(services)
     finally:
         await services.database.close()
-    return [*items, *await _on_worker_disk(settings, dry_run=dry_run)]
+    return [*items, *of_worker]
 
 
 async def _on_worker_disk(settings: Settings, *, dry_run: bool) -> list[StaleItem]:

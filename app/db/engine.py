@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
-from sqlalchemy import text
+from sqlalchemy import URL, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from app.db import commits, postgresql, sqlite
-from app.db.errors import DatabaseUnavailable
+from app.db import commits, failures, postgresql, sqlite
+from app.db.errors import DatabaseFull, DatabaseUnavailable
+from app.db.failures import unavailable
 from app.db.listeners import listen_postgresql, poll_sqlite
 from app.db.reads import PostgresqlReads, Query, SqliteReads
 from app.db.reads.query import Row
@@ -18,6 +19,8 @@ from app.db.signals import Subscriptions, Watch, announced_names, is_for_all
 from app.db.urls import Dialect, async_url
 
 _WRITER_WAIT_SECONDS = 30.0
+FULL_SECONDS = 30.0
+"""How long a service counts as not ready after a change that its database had no room for."""
 
 
 def open_database(url: str) -> "Database":
@@ -28,9 +31,9 @@ def open_database(url: str) -> "Database":
     dialect, parsed = async_url(url)
     if dialect == "sqlite":
         engines = sqlite.reader_engine(parsed), sqlite.writer_engine(parsed)
-        return Database(dialect, SqliteReads(parsed), readers=engines[0], writers=engines[1])
+        return Database(parsed, dialect, SqliteReads(parsed), readers=engines[0], writers=engines[1])
     engine = postgresql.pooled_engine(parsed)
-    return Database(dialect, PostgresqlReads(parsed), readers=engine, writers=engine)
+    return Database(parsed, dialect, PostgresqlReads(parsed), readers=engine, writers=engine)
 
 
 class Database:
@@ -40,11 +43,12 @@ class Database:
         async with database.read() as session: …     a snapshot on SQLite; never held during a stream
         async with database.write() as session: …    committed at the end of the block, rolled back on an error
 
-    Every failure to reach the database raises DatabaseUnavailable.
+    Every failure to reach the database raises DatabaseUnavailable, and a full disk DatabaseFull, which is one.
     """
 
     def __init__(
         self,
+        url: URL,
         dialect: Dialect,
         reads: SqliteReads | PostgresqlReads,
         *,
@@ -52,6 +56,8 @@ class Database:
         writers: AsyncEngine,
     ) -> None:
         self.dialect = dialect
+        self._url = url
+        self._full: tuple[DatabaseFull, float] | None = None
         self._reads = reads
         self._readers = readers
         self._writers = writers
@@ -67,7 +73,7 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         """A read-only session. Objects stay usable after the block; relationships must be loaded inside it."""
-        with _translated():
+        with self._translated():
             async with AsyncSession(self._readers, expire_on_commit=False) as session:
                 yield session
 
@@ -78,7 +84,7 @@ class Database:
         On SQLite it holds the database's write lock from its first statement, so keep slow work out of it. On
         PostgreSQL a commit whose response is lost counts as done if its commit check succeeds (`commits`).
         """
-        with _translated():
+        with self._translated():
             async with self._writing(), AsyncSession(self._writers, expire_on_commit=False) as session:
                 yield session
                 await session.flush()
@@ -113,6 +119,15 @@ class Database:
         async with self.read() as session:
             await session.execute(text("SELECT 1"))
 
+    async def require_room(self) -> None:
+        """Raises DatabaseFull unless changes can be written, as far as is known: by the free space of an SQLite file's
+        disk, and by the changes of the last FULL_SECONDS.
+        """
+        if not await asyncio.to_thread(failures.has_room, self._url):
+            raise DatabaseFull(failures.disk_of(self._url), f"less than {failures.LEAST_FREE} bytes are free")
+        if self._full is not None and asyncio.get_running_loop().time() - self._full[1] < FULL_SECONDS:
+            raise self._full[0]
+
     async def close(self) -> None:
         """Close every connection."""
         if self._listener is not None:
@@ -129,6 +144,24 @@ class Database:
         listen = poll_sqlite if self.dialect == "sqlite" else listen_postgresql
         await listen(self._readers, self._subscriptions, self._wanted)
 
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (OperationalError, InterfaceError) as error:
+            raise self._noted(unavailable(error.orig, self._url)) from error
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            raise unavailable(error.orig, self._url) from error
+        except PoolTimeout as error:
+            raise DatabaseUnavailable("every connection is in use") from error
+
+    def _noted(self, error: DatabaseUnavailable) -> DatabaseUnavailable:
+        if isinstance(error, DatabaseFull):
+            self._full = error, asyncio.get_running_loop().time()
+        return error
+
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[None]:
         if self.dialect == "postgresql":
@@ -143,22 +176,3 @@ class Database:
             yield
         finally:
             self._writer_lock.release()
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except (OperationalError, InterfaceError) as error:
-        raise DatabaseUnavailable(_reason(error)) from error
-    except DBAPIError as error:
-        if not error.connection_invalidated:
-            raise
-        raise DatabaseUnavailable(_reason(error)) from error
-    except PoolTimeout as error:
-        raise DatabaseUnavailable("every connection is in use") from error
-
-
-def _reason(error: DBAPIError) -> str:
-    """The driver's first line, without the statement and its values."""
-    return str(error.orig).partition("\n")[0] or type(error).__name__

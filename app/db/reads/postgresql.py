@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from sqlalchemy import URL
 
-from app.db.errors import DatabaseUnavailable
+from app.db.failures import unavailable
 from app.db.postgresql import connected
 from app.db.reads.query import Query, Row, Values
 
@@ -34,7 +34,7 @@ class PostgresqlReads:
             try:
                 found = await self._fetch(compiled.text.encode(), {**compiled.constants, **values})
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                raise DatabaseUnavailable(str(error).partition("\n")[0] or type(error).__name__) from error
+                raise unavailable(error, self._url) from error
         return query.rows(compiled, found)
 
     async def _fetch(self, text: bytes, values: Values) -> list[tuple[Any, ...]]:
