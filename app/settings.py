@@ -81,7 +81,8 @@ class Settings(BaseSettings):
         default=1800.0,
         ge=5.0,
         le=604_800.0,
-        description="A job that does no step, finishes no block of rows and emits nothing for this time is ended.",
+        description="A job that does no step, finishes no block of rows and emits nothing for this time is ended; so "
+        "is an inspection or export whose process does not run.",
     )
     drain_seconds: float = Field(default=25.0, gt=0.0, le=600.0, description="Time to checkpoint on SIGTERM.")
     checkpoint_seconds: float = Field(default=30.0, ge=0.0, le=3600.0, description="Minimum time between checkpoints.")
@@ -95,7 +96,8 @@ class Settings(BaseSettings):
         default=4.0,
         ge=0.0,
         le=1000.0,
-        description="Address space that a job on the CPU may take, as a multiple of the estimate for it; 0: no limit.",
+        description="Memory that a job on the CPU may take, as a multiple of the estimate for it, and at most that of "
+        "the machine; 0: no limit.",
     )
     cache_bytes: int = Field(default=20 * GIB, ge=0, description="Size limit of each of a worker's caches.")
 

@@ -19,7 +19,8 @@ from app.contracts.specs.jobs import InspectJob
 from app.contracts.wire.orders import ExitCode, Order
 from app.contracts.wire.predictions import ORDER, Reply, SessionOrder
 from workers.engine.common.files import is_disk_full
-from workers.engine.common.progress import report_progress_to
+from workers.engine.common.onnx_session import give_memory_back
+from workers.engine.common.progress import progress_while_alive, report_progress_to
 from workers.engine.common.stop import Stopped
 from workers.engine.evaluation.cost import peak_memory, probes
 from workers.engine.run import execute
@@ -63,15 +64,18 @@ def _serve(folder: Path, channel: Frames) -> int:
     in_force = confine(of_session(order, folder))
     print("in force:", ", ".join(sorted(in_force)), flush=True)  # noqa: T201 (the session's log)
     torch.set_num_threads(order.threads)
+    give_memory_back()
     opened = open_session(order, folder)
     if isinstance(opened, Reply):
         channel.write(opened.model_dump_json().encode())
         return ExitCode.USER_ERROR
     never_die()
-    channel.write(Reply(status=200).model_dump_json().encode())
-    while (request := channel.read()) is not None:
-        reply, body = opened.answer(request[0].decode(), request[1])
-        channel.write(reply.model_dump_json(exclude_defaults=True).encode(), body)
+    report_progress_to(Heartbeat(Events(folder)))
+    with progress_while_alive():
+        channel.write(Reply(status=200).model_dump_json().encode())
+        while (request := channel.read()) is not None:
+            reply, body = opened.answer(request[0].decode(), request[1])
+            channel.write(reply.model_dump_json(exclude_defaults=True).encode(), body)
     return ExitCode.DONE
 
 

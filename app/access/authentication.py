@@ -1,5 +1,6 @@
 """Authentication by the Authorization header, before any of the body is read."""
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Annotated, Final
 
@@ -11,6 +12,7 @@ from app.access import limits, repository
 from app.access.known_keys import KnownKeys
 from app.access.secrets import digest
 from app.db.clock import utcnow
+from app.db.errors import DatabaseFull
 from app.http.docs import openapi
 from app.http.errors import Unauthorized
 from app.http.services import Caller, services_of
@@ -44,9 +46,10 @@ class _Authentication(SecurityBase):
             await limits.count_wrong_key(services, request.client.host if request.client else "")
             raise Unauthorized("unknown_key", "the key is unknown or revoked: ask an admin of the service for another")
         if key.last_used_at is None or utcnow() - key.last_used_at > _TOUCH_AFTER:
-            async with services.database.write(short=True) as session:
-                await repository.touch(session, key.id, utcnow())
-            known.forget()
+            with suppress(DatabaseFull):  # when a key was last used is not worth refusing what reads alone
+                async with services.database.write(short=True) as session:
+                    await repository.touch(session, key.id, utcnow())
+                known.forget()
         limits.count_request(services, key.id)
         check_url(request)
         return Caller(key.id, key.project_id)

@@ -137,6 +137,6 @@ def _too_many_bytes(settings: Settings, stored: int, new_bytes: int) -> TooMany 
     more = f" and {new_bytes} more" if new_bytes else ""
     return TooMany(
         "too_many_bytes",
-        f"expected at most {most} bytes stored by one key, found {stored}{more}, which waiting does not change: "
-        "delete models, datasets and jobs",
+        f"expected at most {most} bytes stored by one key, found {stored}{more}, which waiting alone does not "
+        "change: delete models, datasets and jobs, whose bytes count until they leave the disk (within 15 minutes)",
     )

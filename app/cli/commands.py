@@ -165,15 +165,20 @@ def gc(
 ) -> None:
     """Delete what is no longer needed. The running service does the same regularly; safe beside it."""
     settings = _settings(data_dir=data, existing=True)
-    stale: list[StaleItem] = []
+    items: list[StaleItem] = []
 
     def run() -> None:
         _ensure_migrated(settings)
-        stale.extend(asyncio.run(collect_garbage(settings, dry_run=dry_run)))
+        items.extend(asyncio.run(collect_garbage(settings, dry_run=dry_run)))
 
     _or_fail(run)
-    for item in stale:
-        typer.echo(f"{item.bytes:>15,}  {item.kind:<12}  {item.name}")
+    for item in items:
+        until = "" if item.kept_until is None else f"  kept until {item.kept_until}"
+        typer.echo(f"{item.bytes:>15,}  {item.kind:<12}  {item.name}{until}")
+    stale = [item for item in items if item.kept_until is None]
+    if len(stale) < len(items):
+        held = sum(item.bytes for item in items) - sum(item.bytes for item in stale)
+        typer.echo(f"{len(items) - len(stale)} items are kept for a time, {held:,} bytes")
     verb = "would be deleted" if dry_run else "deleted"
     typer.echo(f"{len(stale)} items {verb}, {sum(item.bytes for item in stale):,} bytes")
 

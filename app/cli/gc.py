@@ -5,20 +5,21 @@ import json
 
 from app.cli.worker_process import python_command, worker_environment
 from app.http.services import open_services
-from app.retention.policy import StaleItem, collect, find_stale
+from app.retention.policy import StaleItem, collect, find_kept, find_stale
 from app.settings import Settings
 
 
 async def collect_garbage(settings: Settings, *, dry_run: bool) -> list[StaleItem]:
-    """Delete what is stale, or only list it for a dry run."""
+    """Delete what is stale, or only list it for a dry run; and list what is kept for a time."""
+    of_worker = await _on_worker_disk(settings, dry_run=dry_run)  # first: it makes room where the disk is full
     services = open_services(settings)
     try:
-        stale = await find_stale(services)
+        items = [*await find_stale(services), *await find_kept(services)]
         if not dry_run:
             await collect(services)
     finally:
         await services.database.close()
-    return [*stale, *await _on_worker_disk(settings, dry_run=dry_run)]
+    return [*items, *of_worker]
 
 
 async def _on_worker_disk(settings: Settings, *, dry_run: bool) -> list[StaleItem]:

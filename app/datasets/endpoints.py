@@ -30,7 +30,7 @@ Format = Annotated[UploadedFormat | None, Query(alias="format", description="Onl
     openapi_extra=upload_body("DatasetManifest", "PredictionsManifest", most_files=MOST_FILES),
     responses={
         201: json_content("Dataset", "The dataset, whose inspection is queued."),
-        **problems(400, 408, 409, 413, 415, 422, 507),
+        **problems(400, 408, 409, 413, 415, 422),
     },
 )
 async def create_dataset(

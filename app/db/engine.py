@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TypeVar
 
-from sqlalchemy import text
+from sqlalchemy import URL, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from app.db import commits, postgresql, sqlite
-from app.db.errors import DatabaseUnavailable
+from app.db import commits, failures, postgresql, sqlite
+from app.db.errors import DatabaseFull, DatabaseUnavailable
+from app.db.failures import unavailable
 from app.db.listeners import listen_postgresql, poll_sqlite
 from app.db.reads import PostgresqlReads, Query, SqliteReads
 from app.db.reads.query import Row
@@ -23,6 +24,8 @@ from app.db.urls import Dialect, async_url
 
 R = TypeVar("R")
 _WRITER_WAIT_SECONDS = 30.0
+FULL_SECONDS = 30.0
+"""How long a service counts as not ready after a change that its database had no room for."""
 
 
 def open_database(url: str) -> "Database":
@@ -33,9 +36,9 @@ def open_database(url: str) -> "Database":
     dialect, parsed = async_url(url)
     if dialect == "sqlite":
         engines = sqlite.reader_engine(parsed), sqlite.writer_engine(parsed), sqlite.short_writer_engine(parsed)
-        return Database(dialect, SqliteReads(parsed), *engines)
+        return Database(parsed, dialect, SqliteReads(parsed), *engines)
     engine = postgresql.pooled_engine(parsed)
-    return Database(dialect, PostgresqlReads(parsed), engine, engine, engine)
+    return Database(parsed, dialect, PostgresqlReads(parsed), engine, engine, engine)
 
 
 class Database:
@@ -46,11 +49,12 @@ class Database:
         async with database.write() as session: …    committed at the end of the block, rolled back on an error
         result = await database.transact(steps)      a frequent transaction: statements that are compiled once
 
-    Every failure to reach the database raises DatabaseUnavailable.
+    Every failure to reach the database raises DatabaseUnavailable, and a full disk DatabaseFull, which is one.
     """
 
     def __init__(
         self,
+        url: URL,
         dialect: Dialect,
         reads: SqliteReads | PostgresqlReads,
         readers: AsyncEngine,
@@ -58,6 +62,8 @@ class Database:
         short_writers: AsyncEngine,
     ) -> None:
         self.dialect = dialect
+        self._url = url
+        self._full: tuple[DatabaseFull, float] | None = None
         self._reads = reads
         self._readers = readers
         self._writers = writers
@@ -80,7 +86,7 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         """A read-only session. Objects stay usable after the block; relationships must be loaded inside it."""
-        with _translated():
+        with self._translated():
             async with AsyncSession(self._readers, expire_on_commit=False) as session:
                 yield session
 
@@ -92,7 +98,7 @@ class Database:
         its statements run in the event loop, so that each must read and write a few rows only. On PostgreSQL a commit
         whose response is lost counts as done if its commit check succeeds (`commits`).
         """
-        with _translated():
+        with self._translated():
             engine = self._short_writers if short else self._writers
             async with self._writing(), AsyncSession(engine, expire_on_commit=False) as session:
                 yield session
@@ -112,7 +118,7 @@ class Database:
 
         `make` may be called once more, where nothing was committed. What `write` says of commits holds here too.
         """
-        with _translated():
+        with self._translated():
             return await self._transactions.run(make)
 
     async def together(self, work: Callable[[AsyncSession], Awaitable[R]]) -> R:
@@ -120,7 +126,7 @@ class Database:
         that wait for the writer at this time.
         """
         if isinstance(self._transactions, SqliteTransactions):
-            with _translated():
+            with self._translated():
                 return await self._transactions.run_session(work)
         async with self.write(short=True) as session:
             return await work(session)
@@ -146,6 +152,15 @@ class Database:
         async with self.read() as session:
             await session.execute(text("SELECT 1"))
 
+    async def require_room(self) -> None:
+        """Raises DatabaseFull unless changes can be written, as far as is known: by the free space of an SQLite file's
+        disk, and by the changes of the last FULL_SECONDS.
+        """
+        if not await asyncio.to_thread(failures.has_room, self._url):
+            raise DatabaseFull(failures.disk_of(self._url), f"less than {failures.LEAST_FREE} bytes are free")
+        if self._full is not None and asyncio.get_running_loop().time() - self._full[1] < FULL_SECONDS:
+            raise self._full[0]
+
     async def close(self) -> None:
         """Close every connection."""
         if self._listener is not None:
@@ -162,6 +177,29 @@ class Database:
         listen = poll_sqlite if self.dialect == "sqlite" else listen_postgresql
         await listen(self._readers, self._subscriptions, self._wanted)
 
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (OperationalError, InterfaceError) as error:
+            raise self._noted(unavailable(error.orig, self._url)) from error
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            raise unavailable(error.orig, self._url) from error
+        except sqlite3.OperationalError as error:
+            raise self._noted(unavailable(error, self._url)) from error
+        except DatabaseFull as error:
+            self._noted(error)
+            raise
+        except PoolTimeout as error:
+            raise DatabaseUnavailable("every connection is in use") from error
+
+    def _noted(self, error: DatabaseUnavailable) -> DatabaseUnavailable:
+        if isinstance(error, DatabaseFull):
+            self._full = error, asyncio.get_running_loop().time()
+        return error
+
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[None]:
         if self.dialect == "postgresql":
@@ -176,24 +214,3 @@ class Database:
             yield
         finally:
             self._writer_lock.release()
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except (OperationalError, InterfaceError) as error:
-        raise DatabaseUnavailable(_reason(error)) from error
-    except DBAPIError as error:
-        if not error.connection_invalidated:
-            raise
-        raise DatabaseUnavailable(_reason(error)) from error
-    except sqlite3.OperationalError as error:
-        raise DatabaseUnavailable(str(error)) from error
-    except PoolTimeout as error:
-        raise DatabaseUnavailable("every connection is in use") from error
-
-
-def _reason(error: DBAPIError) -> str:
-    """The driver's first line, without the statement and its values."""
-    return str(error.orig).partition("\n")[0] or type(error).__name__

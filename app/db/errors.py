@@ -15,5 +15,22 @@ class DatabaseUnavailable(Exception):
         self.retry_after = retry_after
 
 
+class DatabaseFull(DatabaseUnavailable):
+    """The disk of the database has no room for a change; nothing was changed. Reading goes on. `detail`: without the
+    path, for clients.
+    """
+
+    def __init__(self, disk: str, reason: str) -> None:
+        super().__init__(reason)
+        self.detail = (
+            "the disk of the service's database is full, so nothing can be changed, deleted neither: free space on it "
+            "from outside, or give the service a larger one, then send the same request again"
+        )
+        self.args = (
+            f"the disk of the database is full ({disk}: {reason}): free space on it from outside, or give it a larger "
+            "one, then try again",
+        )
+
+
 class UnsupportedDatabase(ValueError):
     """The URL is not that of a supported database."""

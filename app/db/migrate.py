@@ -22,7 +22,7 @@ from sqlalchemy.pool import NullPool
 
 import app.db.rows  # noqa: F401  the tables register themselves
 from app.db.base import Base
-from app.db.errors import DatabaseUnavailable
+from app.db.failures import unavailable
 from app.db.urls import parse, sync_url
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
@@ -100,7 +100,7 @@ def _connected(url: str) -> Iterator[Connection]:
             yield connection
             connection.commit()
     except (OperationalError, InterfaceError) as error:
-        raise DatabaseUnavailable(str(error.orig).partition("\n")[0]) from error
+        raise unavailable(error.orig, sync_url(url)[1]) from error
     finally:
         engine.dispose()
 

@@ -92,7 +92,7 @@ def upload_body(*manifests: str, most_files: int = 1) -> dict[str, Any]:
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The errors of an operation that requires an API key."""
-    return {status: problem(status) for status in (401, *statuses, 429, 503)}
+    return {status: problem(status) for status in (401, *statuses, 429, 503, 507)}
 
 
 def problem(status: int) -> dict[str, Any]:
@@ -113,5 +113,5 @@ _TITLES: Mapping[int, str] = {
     422: "Well-formed but invalid; `errors` names the places.",
     429: "The key asks too often, or has too much: try again later.",
     503: "Try again a little later.",
-    507: "The disk has no room for the file.",
+    507: "A disk of the service is full.",
 }

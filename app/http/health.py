@@ -17,7 +17,7 @@ class Health(Answer):
     """Answer to a probe."""
 
     status: Literal["alive", "ready"] = Field(
-        description="`alive`: the process answers; `ready`: its database answers too."
+        description="`alive`: the process answers; `ready`: its database answers too, and its disk is not full."
     )
 
 
@@ -29,9 +29,13 @@ async def get_health() -> Response:
 
 @router.get(
     "/readyz",
-    responses={200: json_content("Health", "The process can work."), 400: problem(400), 503: problem(503)},
+    responses={
+        200: json_content("Health", "The process can work."),
+        **{code: problem(code) for code in (400, 503, 507)},
+    },
 )
 async def get_readiness(services: TheServices) -> Response:
-    """Check that the process can work: its database answers."""
+    """Check that the process can work: its database answers, and has room for changes."""
     await services.database.ping()
+    await services.database.require_room()
     return json_answer(Health(status="ready"))

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.db.errors import DatabaseUnavailable
+from app.db.errors import DatabaseFull, DatabaseUnavailable
 from app.db.ids import uuid7
 from app.http.errors import ApiError, BadRequest, NoRoom, NotFound, TooLarge, Unavailable
 from app.storage.errors import StorageError, StorageFull, StorageUnavailable
@@ -95,6 +95,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _bad_parameters)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(DatabaseUnavailable, _database_unavailable)
+    app.add_exception_handler(DatabaseFull, _database_full)
     app.add_exception_handler(StorageError, _storage_error)
 
 
@@ -118,6 +119,12 @@ async def _database_unavailable(request: Request, error: Exception) -> Response:
     _log.warning("%s: %s", request.state.request_id, error)
     detail = "the database does not answer at the moment: send the same request again later"
     return answer(request, Unavailable("database_unavailable", detail, error.retry_after))
+
+
+async def _database_full(request: Request, error: Exception) -> Response:
+    assert isinstance(error, DatabaseFull)
+    _log.warning("%s: %s", request.state.request_id, error)
+    return answer(request, NoRoom("no_room", error.detail))
 
 
 async def _storage_error(request: Request, error: Exception) -> Response:

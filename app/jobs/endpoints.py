@@ -88,7 +88,7 @@ _ENDED = 204
     responses={
         200: json_content("DryRun", "With `dry_run`: the resolved spec and what is known of its cost."),
         202: json_content("Job", "The job, which is queued."),
-        **problems(400, 408, 409, 413, 415, 422, 507),
+        **problems(400, 408, 409, 413, 415, 422),
     },
 )
 async def create_job(

@@ -45,7 +45,7 @@ MakingWait = Annotated[
     openapi_extra=upload_body("ModelManifest"),
     responses={
         201: json_content("Model", "The model, whose inspection is queued."),
-        **problems(400, 408, 409, 413, 415, 422, 507),
+        **problems(400, 408, 409, 413, 415, 422),
     },
 )
 async def create_model(

@@ -4,28 +4,29 @@ The state of a blob's row:
 
     writing     its bytes are about to be put (or the process died while it put them)
     stored      the bytes are in the store, complete
+    released    the last row that referred to it was deleted: readers may still open it
     deleting    no row refers to it; its bytes are deleted next
 
 Bytes and row cannot change in one step, so the order protects them. Publishing touches the row first, and sets a
-`deleting` one back to `writing`; then the bytes are put; then the transaction that makes them visible refers to the row
-(foreign key) and marks it `stored`. `app.retention.blobs` collects what no row refers to.
+`released` or `deleting` one back to `writing`; then the bytes are put; then the transaction that makes them visible
+refers to the row (foreign key) and marks it `stored`. `app.retention.blobs` collects what no row refers to.
 
 A worker publishes under its claim, as with every other write: a worker that has lost the job publishes nothing.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contracts.states import LEASED
 from app.db.clock import utcnow
 from app.db.commits import set_commit_check
 from app.db.engine import Database
-from app.db.rows import BlobRow
+from app.db.rows import ArtifactRow, BlobRow, FileRow
 from app.db.writes import upsert
 from app.queue.records import Claim
 from app.queue.transitions import lock
@@ -33,6 +34,8 @@ from app.storage.store import BlobStore, key_of
 
 GRACE = timedelta(hours=24)
 """How long unreferenced bytes are kept: far longer than an upload or job takes from publishing to its transaction."""
+READERS_GRACE = timedelta(minutes=5)
+"""How long released bytes are kept: far longer than a download takes from reading their row to opening them."""
 
 
 class Blobs:
@@ -80,6 +83,27 @@ async def mark_stored(session: AsyncSession, digests: Sequence[str]) -> None:
         raise UnknownBlob(min(missing))
 
 
+async def release_blobs(session: AsyncSession, digests: Collection[str], key_id: str | None) -> None:
+    """Mark those blobs that no row refers to any more as released; they count for the key until they are collected.
+
+    Called in the transaction that deletes the rows, after that, or after an upload that was refused.
+    """
+    rows = select(BlobRow.sha256).where(BlobRow.sha256.in_(digests)).order_by(BlobRow.sha256)
+    await session.execute(rows.with_for_update(key_share=True))  # then no transaction adds a reference meanwhile
+    released = update(BlobRow).where(
+        BlobRow.sha256.in_(digests), BlobRow.state.in_(("writing", "stored")), unreferenced()
+    )
+    changes = {"state": "released", "key_id": key_id, "last_used": utcnow()}
+    await session.execute(released.values(changes).execution_options(synchronize_session=False))
+
+
+def unreferenced() -> ColumnElement[bool]:
+    """Whether no row refers to the blob."""
+    in_files = exists().where(FileRow.sha256 == BlobRow.sha256)
+    in_artifacts = exists().where(ArtifactRow.sha256 == BlobRow.sha256)
+    return ~in_files & ~in_artifacts
+
+
 class UnknownBlob(Exception):
     """A row would refer to bytes that are not in the store."""
 
@@ -106,6 +130,6 @@ async def _touch(session: AsyncSession, sha256: str, size: int) -> None:
         sha256=sha256, key=key_of(sha256), bytes=size, state="writing", created_at=now, last_used=now
     )
     await session.execute(statement.on_conflict_do_update(index_elements=[BlobRow.sha256], set_={"last_used": now}))
-    taken_back = update(BlobRow).where(BlobRow.sha256 == sha256, BlobRow.state == "deleting")
+    taken_back = update(BlobRow).where(BlobRow.sha256 == sha256, BlobRow.state.in_(("released", "deleting")))
     await session.execute(taken_back.values(state="writing"))
     set_commit_check(session, lambda: select(BlobRow.sha256).where(BlobRow.sha256 == sha256, BlobRow.last_used >= now))

@@ -17,7 +17,7 @@ from app.db.ids import new_id
 from app.db.rows import DEFAULT_PROJECT, ArtifactRow, FileRow, JobInputRow, JobRow, ModelRow, ReportRow
 from app.db.signals import announce
 from app.db.writes import insert_all
-from app.queue.blobs import mark_stored
+from app.queue.blobs import mark_stored, release_blobs
 from app.queue.ends import Resource, change, end_verification, subject_of, write_outbox
 from app.queue.inputs import networks
 from app.queue.records import Claim, Publication, PublishedFile
@@ -217,12 +217,14 @@ async def _add_exports(session: AsyncSession, job: JobRow, model_id: str, files:
 
 
 async def _replace_files(session: AsyncSession, model_id: str, files: Sequence[PublishedFile]) -> None:
-    """Replace the uploaded file of a model by those made of it; the upload's blob is collected later."""
+    """Replace the uploaded file of a model by those made of it; the upload's blob is released."""
     await mark_stored(session, [file.sha256 for file in files])
-    deleted = delete(FileRow).where(FileRow.model_id == model_id).returning(FileRow.project_id, FileRow.key_id)
-    project_id, key_id = (await session.execute(deleted)).first() or (DEFAULT_PROJECT, None)
+    fields = (FileRow.sha256, FileRow.project_id, FileRow.key_id)
+    deleted = (await session.execute(delete(FileRow).where(FileRow.model_id == model_id).returning(*fields))).all()
+    _, project_id, key_id = deleted[0] if deleted else ("", DEFAULT_PROJECT, None)
     owner = {"model_id": model_id, "project_id": project_id, "key_id": key_id}
     await _add_files(session, [_file(file, _role_of_model(file), **owner) for file in files])
+    await release_blobs(session, [row.sha256 for row in deleted], key_id)
 
 
 def _role_of_model(file: PublishedFile) -> FileRole:

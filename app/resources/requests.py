@@ -1,6 +1,7 @@
 """POST and PATCH of models and datasets: from the HTTP request to the service, and to the response."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -8,12 +9,14 @@ from fastapi import Request, Response
 
 from app.access import limits
 from app.contracts.base import canonical_json
+from app.db.errors import DatabaseUnavailable
 from app.http import strict_json
 from app.http.answers import json_answer
 from app.http.bodies import content_length, read_json
 from app.http.errors import Invalid
 from app.http.idempotency import fingerprint_of, held, replay
 from app.http.services import Caller, Services
+from app.queue.blobs import release_blobs
 from app.queue.idempotency import Answer as FirstAnswer
 from app.resources import service
 from app.resources.kinds import M, R, ResourceKind, V
@@ -47,14 +50,31 @@ async def _upload(
         first = hold.answered(fingerprint)
         if first is not None:
             return replay(first)
-        for each in received.files:
-            await services.blobs.publish(each.staged.path, each.staged.sha256)
-        async with services.database.write() as session:
-            row = await service.create(kind, services, caller, session, received)
-            view, location = kind.view(row), kind.location(row.id)
-            answer = FirstAnswer(201, view.model_dump_json(by_alias=True), location)
-            await hold.remember(session, fingerprint, answer)
+        async with services.database.read() as session:  # what is published and then refused takes space for a time
+            await limits.require_bytes(services, caller, session, sum(each.staged.bytes for each in received.files))
+        async with _released_if_refused(services, caller, received.files):
+            for each in received.files:
+                await services.blobs.publish(each.staged.path, each.staged.sha256)
+            async with services.database.write() as session:
+                row = await service.create(kind, services, caller, session, received)
+                view, location = kind.view(row), kind.location(row.id)
+                answer = FirstAnswer(201, view.model_dump_json(by_alias=True), location)
+                await hold.remember(session, fingerprint, answer)
     return json_answer(view, 201, {"Location": location})
+
+
+@asynccontextmanager
+async def _released_if_refused(
+    services: Services, caller: Caller, files: Sequence[ReceivedFile]
+) -> AsyncIterator[None]:
+    """Release what the block has published if it raises: what a key sends and no row refers to counts for it too."""
+    try:
+        yield
+    except Exception:
+        with suppress(DatabaseUnavailable):  # the error that the caller gets is the first one
+            async with services.database.write() as session:
+                await release_blobs(session, [each.staged.sha256 for each in files], caller.key_id)
+        raise
 
 
 def _for_its_files(kind: ResourceKind[R, M, V], received: Received[M]) -> Received[M]:

@@ -17,7 +17,7 @@ from app.db.signals import announce
 from app.http.errors import Conflict, Invalid, NotFound
 from app.http.services import Caller, Services
 from app.queue import idempotency
-from app.queue.blobs import mark_stored
+from app.queue.blobs import mark_stored, release_blobs
 from app.queue.inputs import needs
 from app.queue.records import NewJob, UnusableInput
 from app.resources import repository
@@ -158,7 +158,11 @@ async def delete(kind: ResourceKind[R, M, V], services: Services, caller: Caller
             raise Conflict(
                 "in_use", f"{len(jobs)} unfinished jobs need this {kind.noun}, for example {jobs[0]}: cancel them first"
             )
+        files = row.files
         await session.delete(row)
+        await session.flush()
+        for key_id in {file.key_id for file in files}:
+            await release_blobs(session, [file.sha256 for file in files if file.key_id == key_id], key_id)
         await idempotency.forget(session, kind.location(identity))
         announce(session, identity)
 

@@ -1,8 +1,8 @@
 """The retention policy of store, database and staging disk, shared by the service and `stillhouse gc`.
 
-Blobs that no row refers to go after `blobs.GRACE`. Rejected files, answers to Idempotency-Keys and uploads that were
-never finished go after `kept_hours`. Events and metrics of ended jobs, and notifications, go after the days of their
-settings. Whatever a model, dataset or job refers to stays.
+Blobs whose last reference was deleted go after `READERS_GRACE`, others that no row refers to after `GRACE`. Rejected
+files, answers to Idempotency-Keys and uploads that were never finished go after `kept_hours`. Events and metrics of
+ended jobs, and notifications, go after the days of their settings. Whatever a model, dataset or job refers to stays.
 """
 
 import asyncio
@@ -22,12 +22,14 @@ from app.retention import blobs, history, rejected_files, staged_uploads
 @dataclass(frozen=True)
 class StaleItem:
     """Something that is deleted: its kind (`blob`, `upload`, `events` or `metrics` of a job, `notifications`, or a kind
-    of a worker), name and size. Rows have the size 0: theirs is not known.
+    of a worker), name and size. Rows have the size 0: theirs is not known. Something that is kept for a time has
+    the time (ISO 8601, UTC) at which it may be deleted.
     """
 
     kind: str
     name: str
     bytes: int
+    kept_until: str | None = None
 
 
 class _Rollback(Exception):
@@ -46,6 +48,13 @@ async def find_stale(services: Services) -> list[StaleItem]:
     except _Rollback:
         pass
     return [*stale, *(StaleItem("upload", path.name, size) for path, size in await _unfinished_uploads(services))]
+
+
+async def find_kept(services: Services) -> list[StaleItem]:
+    """What nothing refers to any more and is kept for a time."""
+    async with services.database.read() as session:
+        waiting = await blobs.waiting(session)
+    return [StaleItem("blob", sha256, size, until.isoformat(timespec="seconds")) for sha256, size, until in waiting]
 
 
 async def collect(services: Services) -> None:

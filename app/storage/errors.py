@@ -18,7 +18,10 @@ class StorageFull(StorageError):
 
     def __init__(self, wanted: int | None = None, free: int | None = None) -> None:
         found = "" if wanted is None or free is None else f": {wanted} bytes wanted, {max(free, 0)} free"
-        super().__init__(f"the disk is full{found}; delete models or datasets, or give the service a larger disk")
+        super().__init__(
+            f"the disk of the service's files is full{found}: delete models or datasets, or give the service a "
+            "larger disk"
+        )
         self.wanted = wanted
         self.free = free
 

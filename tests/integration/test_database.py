@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from sqlalchemy import func, insert, select, text
 
+from app.db import engine, failures
 from app.db.base import json_text
 from app.db.clock import BootId, LeaseClock
 from app.db.engine import Database, open_database
-from app.db.errors import DatabaseUnavailable, UnsupportedDatabase
+from app.db.errors import DatabaseFull, DatabaseUnavailable, UnsupportedDatabase
 from app.db.listeners import sqlite as listening
 from app.db.reads import Query
 from app.db.rows import DEFAULT_PROJECT, OutboxRow, ProjectRow
@@ -259,6 +260,41 @@ async def test_a_connection_lost_inside_a_transaction_is_unavailability(migrated
             await session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
     assert caught.value.retry_after > 0
     await database.ping()
+    await database.close()
+
+
+async def test_a_full_disk_is_said_by_name_and_the_service_is_not_ready_for_a_while(
+    migrated_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite may write no further page; of PostgreSQL the server's own error."""
+    database = open_database(migrated_url)
+    await database.require_room()
+    with pytest.raises(DatabaseFull, match=r"the disk of the database is full .*: free space") as caught:
+        async with database.write() as session:
+            if database.dialect == "postgresql":
+                await session.execute(
+                    text("DO $$ BEGIN RAISE EXCEPTION 'No space left' USING ERRCODE = '53100'; END $$")
+                )
+            else:
+                await session.execute(text("PRAGMA max_page_count = 1"))
+                rows = [{"topic": "t", "subject": "s", "payload": {"long": "x" * 4000}} for _ in range(10)]
+                await session.execute(insert(OutboxRow), rows)
+    assert "stillhouse.db" not in caught.value.detail, "clients learn no paths"
+    await database.ping()
+    with pytest.raises(DatabaseFull):
+        await database.require_room()
+    monkeypatch.setattr(engine, "FULL_SECONDS", 0.0)
+    await database.require_room()
+    await database.close()
+
+
+async def test_the_free_space_of_the_disk_of_an_sqlite_file_counts_before_a_change_fails(
+    migrated_sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = open_database(migrated_sqlite_url)
+    monkeypatch.setattr(failures, "LEAST_FREE", 1 << 62)
+    with pytest.raises(DatabaseFull):
+        await database.require_room()
     await database.close()
 
 

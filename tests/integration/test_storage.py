@@ -321,7 +321,7 @@ except StorageFull as error:
     run = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path), part], capture_output=True, text=True, check=True
     )
-    assert run.stdout.startswith("the disk is full")
+    assert run.stdout.startswith("the disk of the service's files is full")
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
 
 

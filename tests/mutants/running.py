@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from app.contracts.resolving.footprint import memory_of_uploads
+from app.contracts.resolving.footprint import footprint_of_uploads
 from app.contracts.resources.manifests import DatasetManifest, ModelManifest
 from app.contracts.specs.jobs import InspectJob
 from app.contracts.wire.orders import DataFile, DatasetInput, ModelInput, Order, digest_of_files
@@ -26,6 +26,7 @@ from tests.mutants.structures import CHANGES
 from tests.mutants.verdict import MANIFEST_REFUSED, Verdict, judge
 from workers.runtime.child.pool import ChildPool
 from workers.runtime.clock import host_clock
+from workers.runtime.machine import machine_memory
 from workers.runtime.supervisor.order import write_order
 
 SECONDS = 60.0
@@ -90,7 +91,7 @@ def order_of(folder: Path, paths: Sequence[Path], manifest: ModelManifest | Data
         checkpoints_dir=str(folder / "checkpoints"),
         cache_dir=str(folder / "cache"),
         cache_bytes=0,
-        memory_bytes=memory_of_uploads(size),
+        memory_bytes=footprint_of_uploads(size).limit(1.0, machine_memory()),
     )
 
 

@@ -8,6 +8,7 @@ from app.contracts.specs.jobs import DistillJob, ExportJob, InspectJob, Multitas
 from app.contracts.wire.orders import CompletedOutcome, Order
 from workers.engine.common.memory import is_out_of_memory
 from workers.engine.common.memory_format import networks_in
+from workers.engine.common.progress import progress_while_alive
 from workers.engine.common.stop import Stop
 from workers.engine.jobs.exports.ready_model import export_model
 from workers.engine.jobs.inspection.inspect import inspect
@@ -32,9 +33,10 @@ def execute(order: Order, emit: Emit, stop: Stop) -> CompletedOutcome:
     """
     match order.spec:
         case InspectJob():
-            return inspect(order, emit)
+            with progress_while_alive():
+                return inspect(order, emit)
         case ExportJob():
-            with _out_of_memory_named(lambda: "exporting", _OF_EXPORTS):
+            with progress_while_alive(), _out_of_memory_named(lambda: "exporting", _OF_EXPORTS):
                 return export_model(order, emit)
         case PreflightJob():
             with networks_in(order.spec.job.training.memory_format), _out_of_memory_named(lambda: "checking the job"):

@@ -7,6 +7,7 @@
     paths.py      the layout of the data directory
     locks.py      lock files
     clock.py      the clock that all processes of a host share
+    machine.py    how much memory there is
     health.py     the health check of a worker
 
 It imports neither torch nor the engine. `workers.child`, which runs in the child process, does.

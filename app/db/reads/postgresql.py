@@ -10,7 +10,7 @@ from typing import Final
 import psycopg
 from sqlalchemy import URL
 
-from app.db.errors import DatabaseUnavailable
+from app.db.failures import unavailable
 from app.db.postgresql import connected
 from app.db.reads.pipeline import Pipeline, Rows
 from app.db.reads.query import Query, Row, Values
@@ -33,7 +33,7 @@ class PostgresqlReads:
         try:
             return await self._fetch(query, values)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            raise DatabaseUnavailable(str(error).partition("\n")[0] or type(error).__name__) from error
+            raise unavailable(error, self._url) from error
 
     async def _fetch(self, query: Query[Row], values: Values) -> Rows:
         while (pipeline := self._free()) is not None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import URL
 
-from app.db.errors import DatabaseUnavailable
+from app.db.failures import unavailable
 from app.db.reads.query import Query, Row, Values
 from app.db.sqlite import BUSY_SECONDS
 
@@ -25,6 +25,7 @@ class SqliteReads:
     """Connections that cannot write. Every statement sees what is committed."""
 
     def __init__(self, url: URL) -> None:
+        self._url = url
         (self._file,), self._options = url.get_dialect()().create_connect_args(url)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="sqlite-read")
         self._own = threading.local()
@@ -44,7 +45,7 @@ class SqliteReads:
             try:
                 found = await loop.run_in_executor(self._threads, self._fetch, compiled.text, given)
             except sqlite3.OperationalError as error:
-                raise DatabaseUnavailable(str(error)) from error
+                raise unavailable(error, self._url) from error
         return query.rows(compiled, found)
 
     def _fetch(self, text: str, values: Values) -> list[tuple[Any, ...]]:

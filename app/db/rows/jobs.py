@@ -187,6 +187,7 @@ class OutboxRow(Base):
     __table_args__ = (
         Index("ix_outbox_pending", "id", sqlite_where=_PENDING, postgresql_where=_PENDING),
         Index(None, "created_at"),
+        Index(None, "subject"),
     )
 
     id: Mapped[int] = mapped_column(Serial, primary_key=True, autoincrement=True)

@@ -15,12 +15,14 @@ class BlobRow(Base):
     """Bytes in the blob store, by digest. `app.queue.blobs` describes the states."""
 
     __tablename__ = "blobs"
-    __table_args__ = (Index(None, "last_used"),)
+    __table_args__ = (Index(None, "last_used"), Index(None, "state", "key_id"))
 
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
     key: Mapped[str] = mapped_column(String(128))  # where the store keeps it
     bytes: Mapped[int] = mapped_column(BigInteger)
-    state: Mapped[str] = mapped_column(String(16))  # writing | stored | deleting
+    state: Mapped[str] = mapped_column(String(16))  # writing | stored | released | deleting
+    # Whose file it was, once it is released: it counts for that key until it is collected.
+    key_id: Mapped[str | None] = mapped_column(String(64), default=None)
     created_at: Mapped[datetime] = mapped_column(UtcTime, default=utcnow)
     last_used: Mapped[datetime] = mapped_column(UtcTime, default=utcnow)
 

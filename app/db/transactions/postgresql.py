@@ -11,7 +11,7 @@ from sqlalchemy import String, bindparam, func, select, text, type_coerce
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.db.commits import was_done
-from app.db.errors import DatabaseUnavailable
+from app.db.failures import unavailable
 from app.db.postgresql import CHANNEL, connected
 from app.db.reads.pipeline import Call, Pipeline
 from app.db.reads.query import Query, Statement
@@ -60,7 +60,7 @@ class PostgresqlTransactions:
                         raise
             return await self._tried(_Attempt(Pipeline(await connected(self._engine.url)), self._engine), make())
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            raise DatabaseUnavailable(str(error).partition("\n")[0] or type(error).__name__) from error
+            raise unavailable(error, self._engine.url) from error
 
     async def _tried(self, attempt: "_Attempt", steps: Steps[T]) -> T:
         try:

@@ -1,21 +1,29 @@
 """Deleting an ended job with everything that is its own: inputs, labels, events, metrics, files, report.
 
-The rows go by their foreign keys; blobs that nothing refers to any more are collected later. What stays: notifications
-in the outbox; and how often the job has looked at a test split, which its datasets count.
+The rows go by their foreign keys; blobs that nothing refers to any more are released. A notification `job.deleted`
+tells the workers that the folder of a job that the database no longer knows may go. What stays: notifications in the
+outbox; and how often the job has looked at a test split, which its datasets count.
 """
 
-from typing import Any
+from collections.abc import Collection
+from typing import Any, Final
 
 from sqlalchemy import Select, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contracts.specs.jobs import WITHOUT_STUDENT
 from app.contracts.states import TERMINAL, JobState
-from app.db.rows import DatasetRow, JobInputRow, JobRow, ModelRow, NetworkRow
+from app.db.engine import Database
+from app.db.rows import ArtifactRow, DatasetRow, JobInputRow, JobRow, ModelRow, NetworkRow, OutboxRow
 from app.db.signals import announce
+from app.queue.blobs import release_blobs
 from app.queue.ended.unfinished import unfinished
+from app.queue.ends import write_outbox
 from app.queue.records import NotDeletable
 from app.queue.transitions import lock
+
+DELETED: Final = "job.deleted"
+"""Topic of the notification of a deletion."""
 
 
 async def delete_job(session: AsyncSession, job_id: str) -> bool:
@@ -31,9 +39,21 @@ async def delete_job(session: AsyncSession, job_id: str) -> bool:
     if job.state is JobState.SUCCEEDED and job.kind not in WITHOUT_STUDENT:
         looked = update(DatasetRow).where(DatasetRow.id.in_(datasets))
         await _execute(session, looked.values(deleted_looks=DatasetRow.deleted_looks + 1))
+    digests = (await session.scalars(select(ArtifactRow.sha256).where(ArtifactRow.job_id == job_id))).all()
     await _execute(session, delete(JobRow).where(JobRow.id == job_id))
+    await release_blobs(session, digests, job.key_id)
+    await write_outbox(session, job.project_id, DELETED, job_id, {"kind": job.kind})
     announce(session, job_id)
     return True
+
+
+async def deleted(database: Database, job_ids: Collection[str]) -> set[str]:
+    """Which of these jobs, that the database no longer has, were deleted from it."""
+    if not job_ids:
+        return set()
+    told = select(OutboxRow.subject).where(OutboxRow.subject.in_(job_ids), OutboxRow.topic == DELETED)
+    async with database.read() as session:
+        return set((await session.scalars(told)).all())
 
 
 def _datasets_of(job_id: str) -> Select[str]:

@@ -6,7 +6,7 @@ such row and only then clears the column. Folders are removed after that, never 
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -113,6 +113,13 @@ async def discard(
             wanted = not await _forget(database, row.id, dry_run=dry_run)
         found[row.id] = not wanted
     return found
+
+
+async def ended_at(database: Database, job_ids: Sequence[str]) -> dict[str, datetime]:
+    """When each of these jobs has ended; those that have not are left out."""
+    query = select(JobRow.id, JobRow.finished_at).where(JobRow.id.in_(job_ids), JobRow.finished_at.is_not(None))
+    async with database.read() as session:
+        return {row.id: row.finished_at for row in (await session.execute(query)).all()}
 
 
 async def _forget(database: Database, job_id: str, *, dry_run: bool) -> bool:

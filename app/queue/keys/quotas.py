@@ -10,17 +10,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.reads.pipeline import Call
 from app.db.reads.query import Query
-from app.db.rows import FileRow, JobRow, KeyRow
+from app.db.rows import BlobRow, FileRow, JobRow, KeyRow
 
 _WAITING: Final = text("jobs.state IN ('queued', 'paused')")
+_DELETED: Final = text("blobs.state IN ('released', 'deleting')")
 _KEY: Final = bindparam("key_id", type_=String())
 
 
 @dataclass(frozen=True)
 class Usage:
     """`waiting`: jobs that are queued or paused, counted up to a number. `bytes`: of the files that the key has
-    uploaded or exported, and of its jobs' outputs. Equal files are one blob in the store and count each, as either may
-    be deleted.
+    uploaded or exported, of its jobs' outputs, and of what it has deleted until that is collected. Equal files are one
+    blob in the store and count each, as either may be deleted.
     """
 
     waiting: int
@@ -32,7 +33,9 @@ def _counting() -> Query[tuple[Any, ...]]:
     waiting_of = waiting.limit(bindparam("most", type_=Integer)).subquery()
     files = select(func.coalesce(func.sum(FileRow.bytes), 0)).where(FileRow.key_id == _KEY)
     outputs = select(func.coalesce(func.sum(JobRow.output_bytes), 0)).where(JobRow.key_id == _KEY)
-    stored = type_coerce(files.scalar_subquery() + outputs.scalar_subquery(), BigInteger)
+    deleted = select(func.coalesce(func.sum(BlobRow.bytes), 0)).where(BlobRow.key_id == _KEY, _DELETED)
+    of_files, of_jobs, of_deleted = (each.scalar_subquery() for each in (files, outputs, deleted))
+    stored = type_coerce(of_files + of_jobs + of_deleted, BigInteger)
     return Query(tuple, select(select(func.count()).select_from(waiting_of).scalar_subquery(), stored))
 
 

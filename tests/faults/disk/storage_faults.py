@@ -127,6 +127,7 @@ def _full_disk(service: SmallDisk, folder: Path, seed: int) -> Outcome:
     spec = training(dataset, 2000, seed, 512, 256)
     job_id = service.submit(spec)
     service.await_checkpoint(job_id)
+    spare = [service.submit(spec) for _ in range(5)]
 
     def warned() -> bool:
         service.fill(leave=MIB)
@@ -138,6 +139,11 @@ def _full_disk(service: SmallDisk, folder: Path, seed: int) -> Outcome:
     eventually(lambda: service.get(f"/v1/jobs/{job_id}")["state"] == "queued")
     service.fill()
     wrong += _refused(upload(service, folder), "an upload on a disk without a byte")
+    wrong += _refused(service.http.get("/readyz"), "the readiness of a service on a disk without a byte")
+    for each in spare:
+        for answer in (service.http.post(f"/v1/jobs/{each}/cancel"), service.http.delete(f"/v1/jobs/{each}")):
+            if answer.status_code >= 500:  # what was written before leaves room in SQLite's log for a few changes
+                wrong += _refused(answer, "a change on a disk without a byte")
     answer = service.http.get(f"/v1/jobs/{job_id}")
     if answer.status_code != 200 or answer.json()["state"] != "queued":
         wrong.append(f"a job on a full disk: {answer.text}")

@@ -3,16 +3,18 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psycopg
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import make_url, text
 
-from app.access import repository
+from app.access import authentication, repository
 from app.access.secrets import new_key
+from app.db.errors import DatabaseFull
 from app.http.services import Services
 from tests.integration.api.conftest import opened
 from tests.integration.api.harness import ApiHarness, Unread
@@ -203,6 +205,29 @@ async def test_a_database_that_is_gone_is_503_until_it_is_back(migrated_postgres
             assert (await harness.http.get("/healthz")).status_code == 200
             dba.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true'.encode())
         assert (await harness.http.get("/v1/models")).status_code == 200
+
+
+async def test_a_database_without_room_is_507_and_reading_goes_on(
+    migrated_sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def no_room(*_: object) -> None:
+        raise DatabaseFull("a disk", "database or disk is full")
+
+    async with opened(migrated_sqlite_url, tmp_path) as harness:
+        spec = await harness.train_spec()
+        async with harness.services.database.write() as session:
+            await session.execute(text("PRAGMA max_page_count = 1"))  # no further page
+        for _ in range(100):  # until those are full that there are
+            answer = await harness.http.post("/v1/jobs", json=spec | {"labels": {"long": "x" * 128}})
+            if answer.status_code != 202:
+                break
+        document = problem(answer, 507, "no_room")
+        assert "free space on it from outside" in document["detail"]
+        problem(await harness.http.get("/readyz"), 507, "no_room")
+        monkeypatch.setattr(authentication, "_TOUCH_AFTER", timedelta(seconds=-1))
+        monkeypatch.setattr(repository, "touch", no_room)  # when a key was last used cannot be written either
+        assert (await harness.http.get("/v1/jobs")).status_code == 200
+        assert (await harness.http.get("/healthz")).status_code == 200
 
 
 async def test_bytes_missing_from_the_store_are_an_error_before_anything_is_sent(harness: ApiHarness) -> None:

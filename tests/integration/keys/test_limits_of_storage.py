@@ -1,13 +1,18 @@
 """How many jobs of a key may wait, and how many bytes it may store: counted in the transaction that adds them."""
 
 import asyncio
+from datetime import timedelta
+from functools import partial
 
 from sqlalchemy import select, update
 
+from app.contracts.wire.orders import InspectionOutcome
+from app.db.ids import new_id
 from app.db.rows import FileRow, JobRow
 from app.queue.keys import quotas
 from app.resources.uploads import OVERHEAD_BYTES
-from tests.integration.api.harness import DATASET, MODEL, ApiHarness, Unread, npz, safetensors
+from app.retention import blobs
+from tests.integration.api.harness import DATASET, DATASET_FACTS, MODEL, ApiHarness, Unread, npz, safetensors
 from tests.integration.keys.conftest import Opening
 from tests.integration.keys.test_limits_of_requests import another_key, refused
 
@@ -50,6 +55,7 @@ async def test_a_submission_that_is_repeated_gets_its_first_answer_also_at_the_l
 async def test_bytes_of_uploads_and_of_outputs_count_until_they_are_deleted(any_limited: Opening) -> None:
     weights, predictions = safetensors(b"\1" * 400), npz("test/row")
     async with any_limited() as harness:
+        collect = partial(blobs.collect, harness.services.database, harness.services.store, timedelta(seconds=-1))
         spec = await harness.train_spec()
         model = await harness.ready_model()
         assert await stored(harness) == len(npz()) + len(safetensors())
@@ -58,7 +64,34 @@ async def test_bytes_of_uploads_and_of_outputs_count_until_they_are_deleted(any_
         everything = len(npz()) + len(safetensors()) + len(weights) + len(predictions)
         assert await stored(harness) == everything, "the student's own file is an output, and counts once"
         assert (await harness.http.delete(f"/v1/models/{model}")).status_code == 204
+        assert await stored(harness) == everything, "its bytes are in the store until they are collected"
+        assert await collect() == 1
         assert await stored(harness) == everything - len(safetensors())
+
+
+async def test_uploading_and_deleting_over_and_over_takes_no_more_of_the_disk_than_a_key_may(
+    any_limited: Opening,
+) -> None:
+    """Whether the uploads are deleted, or refused when their bytes are in the store already."""
+    most = 4 * len(npz("x", "digit00"))
+    of_none = {
+        "name": "predictions",
+        "format": "predictions",
+        "file_format": "npz",
+        "of": new_id("ds"),
+        "id": "x",
+        "outputs": {"digit": {"predicts": {"kind": "class", "output": "probabilities"}}},
+    }
+    async with any_limited(bytes_per_key=most) as harness:
+        store, codes = harness.services.settings.data_dir / "blobs", []
+        for i in range(8):
+            answer = await harness.post("datasets", DATASET if i % 2 else of_none, npz("x", f"digit{i:02}"))
+            codes.append(answer.status_code)
+            if answer.status_code == 201:
+                await harness.inspect(InspectionOutcome(dataset=DATASET_FACTS))
+                assert (await harness.http.delete(f"/v1/datasets/{answer.json()['id']}")).status_code == 204
+            assert sum(each.stat().st_size for each in store.rglob("*") if each.is_file()) <= most
+        assert codes == [422, 201, 422, 201, 429, 429, 429, 429]
 
 
 async def test_an_upload_beyond_the_bytes_of_its_key_is_refused_before_it_is_read(any_limited: Opening) -> None:

@@ -11,8 +11,8 @@ from app.db.clock import utcnow
 from app.db.engine import Database, open_database
 from app.db.ids import new_id
 from app.db.rows import BlobRow, DatasetRow, FileRow
-from app.queue.blobs import Blobs, UnknownBlob, mark_stored
-from app.retention.blobs import collect
+from app.queue.blobs import READERS_GRACE, Blobs, UnknownBlob, mark_stored, release_blobs
+from app.retention.blobs import collect, waiting
 from app.storage.local import LocalStore
 from tests.integration.ledger.harness import DATASET, digest
 
@@ -91,6 +91,32 @@ async def test_bytes_are_collected_after_their_dataset_is_deleted(
             await session.execute(delete(DatasetRow).where(DatasetRow.id == dataset))
         assert await collect(database, store, NO_GRACE) == collected
     assert not await store.exists(sha256)
+
+
+async def test_released_bytes_are_kept_for_readers_and_as_long_as_ever_once_they_are_published_again(
+    database: Database, blobs: Blobs, store: LocalStore, tmp_path: Path
+) -> None:
+    sha256 = await publish(blobs, tmp_path, "hello")
+    first, second = await refer(database, sha256), await refer(database, sha256)
+    expected: tuple[tuple[str, str | None], ...] = ((first, "stored"), (second, "released"))
+    for dataset, found in expected:
+        async with database.write() as session:
+            await session.execute(delete(DatasetRow).where(DatasetRow.id == dataset))
+            await release_blobs(session, [sha256], "key_1")
+        assert await state(database, sha256) == found
+    assert await collect(database, store) == 0
+    async with database.read() as session:
+        ((waits, size, until),) = await waiting(session)
+    assert (waits, size) == (sha256, 5)
+    assert timedelta() < until - utcnow() <= READERS_GRACE
+    for published, collected in ((True, 0), (False, 1)):
+        if published:
+            await publish(blobs, tmp_path, "hello")
+        async with database.write() as session:
+            if not published:
+                await release_blobs(session, [sha256], "key_1")
+            await session.execute(update(BlobRow).values(last_used=utcnow() - 2 * READERS_GRACE))
+        assert await collect(database, store) == collected
 
 
 async def test_bytes_marked_for_deletion_come_back_when_published_again(

@@ -10,14 +10,16 @@ from pathlib import Path
 
 from app.contracts.wire.orders import ExitCode
 from app.contracts.wire.predictions import ORDER, Reply, SessionOrder
+from workers.engine.common.progress import progress_while_alive, report_progress_to
 from workers.runtime.child.allowances import of_session
 from workers.runtime.child.frames import Frames
 from workers.runtime.child.parent_death import never_die
 from workers.runtime.child.sandbox import confine
+from workers.runtime.child.supervisor_link import Events, Heartbeat
 
 
 def behave(directory: str, control: int) -> int:
-    """`answer`: the model and this process; `slow`, `hang`, `die`, `lie`: what they say."""
+    """`answer`: the model and this process; `slow`, `hang`, `die`, `lie`: what they say; `hang` shows that it lives."""
     folder = Path(directory)
     order = SessionOrder.model_validate_json((folder / ORDER).read_bytes())
     channel = Frames(control)
@@ -28,6 +30,12 @@ def behave(directory: str, control: int) -> int:
         return ExitCode.USER_ERROR
     in_force = confine(of_session(order, folder))
     never_die()
+    report_progress_to(Heartbeat(Events(folder)))
+    with progress_while_alive():
+        return _serve(order, channel, control, in_force)
+
+
+def _serve(order: SessionOrder, channel: Frames, control: int, in_force: set[str]) -> int:
     channel.write(Reply(status=200).model_dump_json().encode())
     while (request := channel.read()) is not None:
         word = request[1].decode()

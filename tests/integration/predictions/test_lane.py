@@ -1,6 +1,8 @@
 """Requests are answered by warm sessions, whatever happens to one of them."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -19,6 +21,7 @@ from app.queue.predictions.records import Answered, ClaimedPrediction, NewPredic
 from tests.integration.predictions.conftest import PredictionHarness
 from tests.integration.worker.harness import eventually, lives
 from workers.runtime.disk.inputs import InputCache
+from workers.runtime.predictions import session
 from workers.runtime.predictions.orders import session_order
 
 ANSWERED = Answered(Reply(status=200), b"{}")
@@ -84,6 +87,27 @@ async def test_only_the_request_of_which_a_process_dies_or_hangs_fails(small: Pr
         assert (lied.reply.status, lied.reply.code) == (503, "prediction_failed")
         assert last.reply.status == 200
         assert not lives(before["pid"])
+
+
+async def test_a_session_that_is_stopped_is_replaced_and_its_request_is_answered(
+    small: PredictionHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it has a request, and while nobody asks it."""
+    monkeypatch.setattr(session, "SILENT_SECONDS", 3.0)
+    model = await small.model()
+    small.lease(2.0)  # maintained every half second
+    async with supervising(small):
+        pids = [(await small.answered(model))["pid"]]
+        os.kill(pids[0], signal.SIGSTOP)
+        pids.append((await small.answered(model))["pid"])
+        os.kill(pids[1], signal.SIGSTOP)
+
+        async def ended() -> bool:
+            return not lives(pids[1])
+
+        await eventually(ended)
+        pids.append((await small.answered(model))["pid"])
+    assert len(set(pids)) == 3
 
 
 async def test_a_model_that_cannot_be_loaded_or_was_deleted_says_so(small: PredictionHarness) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -90,12 +90,14 @@ async def test_a_dry_run_says_what_the_real_one_removes_and_removes_nothing(harn
     live = await harness.submit()
     ended = await harness.submit()
     gone = await harness.submit()
+    unknown = await harness.submit()
     async with harness.database.write() as session:
         moved = update(JobRow).where(JobRow.id == ended)
         await session.execute(moved.values(state=JobState.SUCCEEDED, finished_at=utcnow()))
-        await session.execute(delete(JobRow).where(JobRow.id == gone))
+        await session.execute(delete(JobRow).where(JobRow.id.in_((gone, unknown))))
     folders = {
-        job: _file(harness.paths.checkpoints(job) / "step-00000001-a1" / "state.json") for job in (live, ended, gone)
+        job: _file(harness.paths.checkpoints(job) / "step-00000001-a1" / "state.json")
+        for job in (live, ended, gone, unknown)
     }
     _age(harness.paths.job(gone), 3600.0 * (harness.settings.checkpoint_kept_hours + 1))
     expected = {("blob", old), ("upload", "dead"), ("job", ended), ("job", gone)}
@@ -103,16 +105,33 @@ async def test_a_dry_run_says_what_the_real_one_removes_and_removes_nothing(harn
 
     output = await asyncio.to_thread(_gc, harness, "--dry-run")
     assert all(name in output for _, name in expected)
-    assert output.splitlines()[-1] == "4 items would be deleted, 3,003 bytes"
+    assert output.splitlines()[-2:] == [
+        "2 items are kept for a time, 1,005 bytes",
+        "4 items would be deleted, 3,003 bytes",
+    ]
+    kept = [line.split() for line in output.splitlines() if "kept until" in line]
+    assert [words[1:5] for words in kept] == [["blob", fresh, "kept", "until"], ["job", unknown, "kept", "until"]]
+    hours = [(datetime.fromisoformat(words[5]) - utcnow()).total_seconds() / 3600 for words in kept]
+    assert hours == [pytest.approx(24.0, abs=0.1), pytest.approx(harness.settings.checkpoint_kept_hours, abs=0.1)]
     assert all(path.exists() for path in (upload, growing, *folders.values()))
     assert await harness.store.exists(old)
 
     output = await asyncio.to_thread(_gc, harness)
     assert output.splitlines()[-1] == "4 items deleted, 3,003 bytes"
-    assert [folders[job].exists() for job in (live, ended, gone)] == [True, False, False]
+    assert [folders[job].exists() for job in (live, ended, gone, unknown)] == [True, False, False, True]
     assert [upload.exists(), growing.exists()] == [False, True]
     assert [await harness.store.exists(blob) for blob in (old, fresh)] == [False, True]
     assert await _all(harness) == set()
+
+
+async def test_the_folder_of_a_job_that_was_deleted_goes_at_once(harness: WorkerHarness) -> None:
+    job = await harness.submit()
+    _file(harness.paths.checkpoints(job) / "step-00000001-a1" / "state.json", age=0.0)
+    await _end(harness, job, JobState.FAILED, 0.0)
+    assert await _all(harness) == set(), "a retry may want its checkpoints"
+    async with harness.database.write() as session:
+        assert await harness.ledger.delete(session, job)
+    assert await _all(harness) == {("job", job)}
 
 
 @pytest.mark.parametrize("state", [JobState.FAILED, JobState.CANCELLED])

@@ -36,3 +36,17 @@ async def test_a_stalled_job_is_ended_by_name_and_its_slot_is_free_while_slow_jo
     assert [each.attempt for each in others] == [1, 1]
     (line,) = [record.getMessage() for record in caplog.records if "stopped the job" in record.getMessage()]
     assert line.startswith(f"{stalled}: attempt 1: expected a step")
+
+
+async def test_an_inspection_and_an_export_that_are_stopped_are_ended_too(harness: WorkerHarness) -> None:
+    """`slow` and `stubborn` write nothing any more, as a stopped process does."""
+    harness.settings = harness.settings.model_copy(update={"stalled_seconds": LIMIT})
+    async with harness.supervising(slots=2, lanes=("inspect",)):
+        _, inspection = await harness.inspection("slow")
+        inspected, exported = await asyncio.gather(
+            harness.ends(inspection), harness.ends(await harness.export("stubborn"))
+        )
+    for job, advice in ((inspected, "have it inspected again by PATCH"), (exported, "send the export again")):
+        assert job.error is not None
+        assert (job.state, job.error["code"]) == (JobState.FAILED, "stalled")
+        assert advice in job.error["message"]

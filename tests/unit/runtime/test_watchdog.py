@@ -5,7 +5,7 @@ from pathlib import Path
 from app.contracts.wire.events import PhaseEvent, ProgressEvent
 from workers.runtime.child.spool import Spool
 from workers.runtime.child.supervisor_link import Events, Heartbeat
-from workers.runtime.supervisor.watchdog import LONGEST_PAUSE, Watchdog
+from workers.runtime.child.watchdog import LONGEST_PAUSE, Watchdog
 
 
 class Clock:
@@ -19,7 +19,7 @@ class Clock:
 
 def test_silence_is_counted_from_the_last_sign_and_named_with_what_came_before() -> None:
     clock = Clock()
-    watchdog = Watchdog(10.0, clock)
+    watchdog = Watchdog(10.0, "send it again", clock)
     watchdog.look([PhaseEvent(phase="training"), ProgressEvent(step=7, steps=20)])
     for _ in range(9):
         clock.now += 1.0
@@ -35,11 +35,12 @@ def test_silence_is_counted_from_the_last_sign_and_named_with_what_came_before()
     assert limit is not None
     assert limit.code == "stalled"
     assert "found none for 10 s (phase `training`, step 7 of 20)" in limit.message
+    assert limit.message.endswith(": send it again")
 
 
 def test_time_in_which_the_supervisor_was_stopped_does_not_count() -> None:
     clock = Clock()
-    watchdog = Watchdog(10.0, clock)
+    watchdog = Watchdog(10.0, "send it again", clock)
     watchdog.look(None)
     clock.now += 3600.0
     watchdog.look(None)

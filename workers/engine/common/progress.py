@@ -1,6 +1,11 @@
 """Signs of progress, by which the supervisor of a job tells slow work from work that never ends."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+_ALIVE_SECONDS: Final = 1.0
 
 
 def _ignore() -> None:
@@ -23,3 +28,23 @@ def moved() -> None:
     loops that poll none.
     """
     _listener()
+
+
+@contextmanager
+def progress_while_alive() -> Iterator[None]:
+    """For work whose time is limited as a whole (inspections, exports, predictions): that its process runs at all is
+    progress, as its limit ends what never ends. One step of it, such as checking a graph, may take long by itself.
+    """
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(_ALIVE_SECONDS):
+            moved()
+
+    thread = threading.Thread(target=run, name="alive", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

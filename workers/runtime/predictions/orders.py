@@ -4,7 +4,7 @@ import asyncio
 import mmap
 from pathlib import Path
 
-from app.contracts.resolving.footprint import memory_of_uploads
+from app.contracts.resolving.footprint import footprint_of_uploads
 from app.contracts.resources.facts import FileRef
 from app.contracts.resources.graph_names import VERSION_TEXT
 from app.contracts.wire.orders import ModelInput
@@ -14,6 +14,7 @@ from app.queue.predictions.records import Answered
 from app.queue.predictions.sources import source_of
 from app.queue.records import StoredModel
 from workers.runtime.disk.inputs import InputCache
+from workers.runtime.machine import machine_memory
 
 
 async def session_order(
@@ -37,10 +38,10 @@ async def session_order(
         dataset=source.dataset,
         tokenizers=await cache.tokenizers(source.files()),
         threads=threads,
-        memory_bytes=memory_of_uploads(0),
+        memory_bytes=0,
     )
     size = await asyncio.to_thread(_bytes_of, order.inputs())
-    return order.model_copy(update={"memory_bytes": memory_of_uploads(size)})
+    return order.model_copy(update={"memory_bytes": footprint_of_uploads(size).limit(1.0, machine_memory())})
 
 
 def _graph(model: StoredModel) -> FileRef | None:

@@ -15,8 +15,13 @@ from app.contracts.wire.predictions import ORDER, Reply, RowsFormat, SessionOrde
 from app.queue.predictions.records import Answered
 from workers.runtime.child import frames
 from workers.runtime.child.pool import Child, ChildPool
+from workers.runtime.child.spool import Spool
+from workers.runtime.child.watchdog import Deadline, Watchdog
 from workers.runtime.clock import host_clock
 
+SILENT_SECONDS = 6.0
+"""A child that shows no sign of life for so long is ended; it gives one every second, whatever it computes."""
+_LOOK_SECONDS = 0.5
 _LONGEST_HEAD = 1 << 20
 _LONGEST_BODY = 128 << 20
 _log = logging.getLogger("stillhouse.worker")
@@ -31,10 +36,16 @@ class SessionEnded(Exception):
         self.detail = detail
 
 
+class SessionSilent(SessionEnded):
+    """The child showed no progress at all, and was killed: another can answer the same request."""
+
+
 class Session:
     """A child and the connection to it. Its folder is removed when it is closed."""
 
     def __init__(self, folder: Path, child: Child, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._spool = Spool(folder / "events.jsonl")
+        self._watchdog = Watchdog(SILENT_SECONDS, "send the request again")
         self._folder = folder
         self._child = child
         self._reader = reader
@@ -77,10 +88,24 @@ class Session:
     async def answer(self, kind: RowsFormat, body: bytes, seconds: float) -> Answered:
         """The answer to one request; the caller asks for one at a time.
 
-        Raises SessionEnded if the child dies, or has not answered in time, and is killed.
+        Raises SessionEnded if the child dies, or has not answered in time, and is killed; SessionSilent.
         """
         self._writer.write(frames.packed(kind.encode(), body))
-        return await self._receive(seconds, "answer")
+        receiving = asyncio.create_task(self._receive(seconds, "answer"))
+        try:
+            while not (await asyncio.wait({receiving}, timeout=_LOOK_SECONDS))[0]:
+                silence = await self.silence()
+                if silence is not None:
+                    await self.close()
+                    raise SessionSilent("prediction_failed", silence.message)
+            return receiving.result()
+        finally:
+            receiving.cancel()
+
+    async def silence(self) -> Deadline | None:
+        """The error of a child that shows no sign of life any more, also where nobody asks it."""
+        self._watchdog.look(await asyncio.to_thread(self._spool.read))
+        return self._watchdog.exceeded
 
     async def _receive(self, seconds: float, what: str) -> Answered:
         try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from app.contracts.wire.predictions import Question, SessionOrder
 from app.queue.predictions.records import Answered
 from workers.runtime.child.pool import ChildPool
-from workers.runtime.predictions.session import Session, SessionEnded
+from workers.runtime.predictions.session import Session, SessionEnded, SessionSilent
 
 OPEN_SECONDS = 45.0
 """How long a model may take to load, or to be exported before its first answer."""
@@ -64,21 +64,30 @@ class Sessions:
         deadline = asyncio.get_running_loop().time() + seconds
         async with asyncio.timeout_at(deadline) as waiting, self._place(key_of(question)) as place, place.lock:
             waiting.reschedule(None)  # what follows has limits of its own
-            session = place.session
-            if session is None or not session.is_alive:
-                await _close(place)
-                place.session = None
-                opened = await self._opened(order)
-                if isinstance(opened, Answered):
-                    return opened
-                session = place.session = opened
             try:
-                return await session.answer(question.format, body, self._answer_seconds)
-            except SessionEnded:
-                place.session = None
-                raise
-            finally:
-                place.used = asyncio.get_running_loop().time()
+                return await self._answered(place, question, body, order)
+            except SessionSilent:
+                return await self._answered(place, question, body, order)
+
+    async def _answered(
+        self, place: _Place, question: Question, body: bytes, order: Callable[[], Awaitable[SessionOrder | Answered]]
+    ) -> Answered:
+        """Answer a request by the session of a place, opened where there is none that lives."""
+        session = place.session
+        if session is None or not session.is_alive:
+            await _close(place)
+            place.session = None
+            opened = await self._opened(order)
+            if isinstance(opened, Answered):
+                return opened
+            session = place.session = opened
+        try:
+            return await session.answer(question.format, body, self._answer_seconds)
+        except SessionEnded:
+            place.session = None
+            raise
+        finally:
+            place.used = asyncio.get_running_loop().time()
 
     async def _opened(self, order: Callable[[], Awaitable[SessionOrder | Answered]]) -> Session | Answered:
         made = await order()
@@ -142,11 +151,11 @@ class Sessions:
         return True
 
     async def close_idle(self, seconds: float) -> None:
-        """Close sessions that were not used for so long."""
+        """Close sessions that were not used for so long, and those whose child shows no sign of life."""
         now = asyncio.get_running_loop().time()
         async with self._changed:
             for key, place in list(self._places.items()):
-                if not place.users and now - place.used >= seconds:
+                if not place.users and (now - place.used >= seconds or await _is_silent(place)):
                     await _close(self._places.pop(key))
             self._changed.notify_all()
 
@@ -154,6 +163,10 @@ class Sessions:
         """Close all of them."""
         while self._places:
             await _close(self._places.popitem()[1])
+
+
+async def _is_silent(place: _Place) -> bool:
+    return place.session is not None and await place.session.silence() is not None
 
 
 async def _close(place: _Place) -> None:

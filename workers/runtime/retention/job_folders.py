@@ -2,10 +2,9 @@
 
 import json
 import shutil
-import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import select
@@ -24,17 +23,16 @@ def list_jobs(paths: Paths) -> list[str]:
 async def unknown(database: Database, job_ids: Collection[str]) -> set[str]:
     """Those of these jobs that are unknown to the database.
 
-    The job was deleted, or this is another database, or an older copy.
+    The job was deleted, or this is another database, or an older copy: `deletion.deleted` tells which.
     """
     async with database.read() as session:
         known = await session.scalars(select(JobRow.id).where(JobRow.id.in_(job_ids)))
         return set(job_ids) - set(known.all())
 
 
-def unchanged(paths: Paths, job_ids: Collection[str], kept: timedelta) -> set[str]:
-    """Those of these jobs in whose folders nothing has changed for so long."""
-    oldest = time.time() - kept.total_seconds()
-    return {job_id for job_id in job_ids if last_modified(paths.job(job_id)) < oldest}
+def changed(paths: Paths, job_ids: Collection[str]) -> dict[str, datetime]:
+    """When something has last changed in the folder of each of these jobs."""
+    return {job_id: datetime.fromtimestamp(last_modified(paths.job(job_id)), UTC) for job_id in job_ids}
 
 
 def inputs_in_use(paths: Paths) -> set[Path]:

@@ -1,8 +1,8 @@
 """The retention policy of a worker's disk, shared by the supervisor and `stillhouse gc`.
 
     job folders    of jobs that have ended: at once after a success; after `checkpoint_kept_hours` for a failed or
-                   cancelled job, or when the retry that took its checkpoints over has ended. A folder unknown to the
-                   database is deleted after the same time without a change
+                   cancelled job, or when the retry that took its checkpoints over has ended; at once for one that was
+                   deleted. Another folder unknown to the database is deleted after the same time without a change
     inputs         the least recently used, beyond `cache_bytes`; never one that an unfinished job reads, or that was
                    used recently; and downloads that were killed
     soft targets   likewise, never one whose lock is held; and temporary folders whose writer is dead; the same for
@@ -19,14 +19,15 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+from app.db.clock import utcnow
 from app.db.engine import Database
-from app.queue.ended import retrying
+from app.queue.ended import deletion, retrying
 from app.queue.ledger import Ledger
 from app.settings import Settings
 from workers.runtime.disk.usage import bytes_below
 from workers.runtime.paths import Paths
 from workers.runtime.retention import cached_inputs, caches, job_folders
-from workers.runtime.retention.item import StaleItem
+from workers.runtime.retention.item import KeptItem, StaleItem
 
 
 async def find_stale(
@@ -37,16 +38,12 @@ async def find_stale(
     Except in a dry run the ledger first clears the checkpoint fields of expired folders: no retry may rely on them.
     """
     paths = Paths(settings.data_dir)
-    job_ids = job_folders.list_jobs(paths)
-    kept = timedelta(hours=settings.checkpoint_kept_hours)
-    ended = await retrying.discard(database, job_ids, kept, dry_run=dry_run)
-    stale = {job_id for job_id, checkpoints_too in ended.items() if checkpoints_too}
-    stale |= job_folders.unchanged(paths, await job_folders.unknown(database, job_ids), kept)
+    jobs = await _ends_of_folders(settings, database, dry_run=dry_run)
     return [
         *(
             StaleItem("job", job_id, bytes_below(paths.job(job_id)), partial(job_folders.remove_job, paths, job_id))
-            for job_id in job_ids
-            if job_id in stale
+            for job_id, kept_until in jobs.items()
+            if kept_until is None
         ),
         *cached_inputs.killed_downloads(paths),
         *cached_inputs.beyond_limit(paths, settings.cache_bytes, job_folders.inputs_in_use(paths).union(needed)),
@@ -56,6 +53,38 @@ async def find_stale(
         *caches.stored_rows("tokens of texts", paths.cache / "tokens", settings.cache_bytes),
         *caches.controls(paths.cache / "controls"),
     ]
+
+
+async def find_kept(settings: Settings, database: Database) -> list[KeptItem]:
+    """The folders of jobs that have ended, or that the database does not know, which are kept for a time."""
+    paths = Paths(settings.data_dir)
+    jobs = await _ends_of_folders(settings, database, dry_run=True)
+    return [
+        KeptItem("job", job_id, bytes_below(paths.job(job_id)), kept_until)
+        for job_id, kept_until in jobs.items()
+        if kept_until is not None
+    ]
+
+
+async def _ends_of_folders(settings: Settings, database: Database, *, dry_run: bool) -> dict[str, str | None]:
+    """Until when the folders here are kept, except those of unfinished jobs; None: they may be deleted now."""
+    paths = Paths(settings.data_dir)
+    job_ids = job_folders.list_jobs(paths)
+    kept, now = timedelta(hours=settings.checkpoint_kept_hours), utcnow()
+    ended = await retrying.discard(database, job_ids, kept, dry_run=dry_run)
+    unknown = await job_folders.unknown(database, job_ids)
+    deleted = await deletion.deleted(database, unknown)
+    since = await retrying.ended_at(database, [job_id for job_id, stale in ended.items() if not stale])
+    since |= job_folders.changed(paths, unknown - deleted)
+    ends: dict[str, str | None] = {}
+    for job_id in job_ids:
+        if job_id in since:
+            until = since[job_id] + kept
+            later = until.isoformat(timespec="seconds") if until > now else "its retry has ended"
+            ends[job_id] = None if until <= now and job_id in unknown else later
+        elif job_id in ended or job_id in deleted:
+            ends[job_id] = None
+    return ends
 
 
 async def remove_ended_jobs(settings: Settings, ledger: Ledger, running: Collection[str]) -> None:

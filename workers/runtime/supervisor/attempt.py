@@ -24,13 +24,13 @@ from app.storage.errors import StorageError, StorageFull
 from app.storage.store import DigestMismatch
 from workers.runtime.child.pool import Child, NoForkServer
 from workers.runtime.child.spool import Spool
+from workers.runtime.child.watchdog import Deadline, Watchdog
 from workers.runtime.disk.checkpoint_handover import take_over_checkpoints
 from workers.runtime.supervisor.attempt_context import AttemptContext
-from workers.runtime.supervisor.deadlines import Deadline
+from workers.runtime.supervisor.deadlines import advice_of
 from workers.runtime.supervisor.order import build_order, extras_of, resolve_claim, write_order
 from workers.runtime.supervisor.publishing import DamagedOutput
 from workers.runtime.supervisor.slots import Slot
-from workers.runtime.supervisor.watchdog import Watchdog
 
 STOP_SECONDS = 10.0
 """How long a child may take to stop on cancel or pause before it is killed."""
@@ -58,7 +58,7 @@ class Attempt:
         self._ending = context.ending(claim)
         self._deadline = leased + context.child_seconds
         self._limit = context.deadlines.of(claim)
-        self._watchdog = Watchdog(context.settings.stalled_seconds)
+        self._watchdog = Watchdog(context.settings.stalled_seconds, advice_of(claim))
         self._child: Child | None = None
         self._extras: frozenset[Extra] = frozenset()
         self._stop_reason: StopReason | None = None
@@ -273,7 +273,7 @@ class Attempt:
         while not child.exit.done():
             await self._relay(spool)
             late = latest is not None and loop.time() > latest
-            self._exceeded = self._exceeded or (self._limit if late else self._stalled())
+            self._exceeded = self._exceeded or (self._limit if late else self._watchdog.exceeded)
             if self._exceeded is not None:
                 child.kill()
             pause = FIRST_POLL if loop.time() < fast_until else LATER_POLL
@@ -281,10 +281,6 @@ class Attempt:
         while await self._relay(spool):
             pass
         return child.exit.result()
-
-    def _stalled(self) -> Deadline | None:
-        """The limit of a job that has no other and shows no progress."""
-        return self._watchdog.exceeded if self._limit is None else None
 
     async def _relay(self, spool: Spool) -> bool:
         """Write new events to the ledger; whether there were any."""

@@ -3,20 +3,12 @@
 from dataclasses import dataclass
 
 from app.queue.records import Claim
+from workers.runtime.child.watchdog import Deadline
 
 INSPECTION_SECONDS = 180.0
 """How long an inspection may take."""
 EXPORT_SECONDS = 900.0
 """How long an export may take, which reads a whole dataset and runs its test rows where it names one."""
-
-
-@dataclass(frozen=True)
-class Deadline:
-    """`message` is the error of a job that was stopped for it, and `code` its code."""
-
-    seconds: float
-    code: str
-    message: str
 
 
 @dataclass(frozen=True)
@@ -43,3 +35,22 @@ class Deadlines:
                 "with fewer rows, or export a smaller model",
             )
         return None
+
+
+def advice_of(claim: Claim) -> str:
+    """The way out of a job that was ended because it showed no progress."""
+    if claim.kind == "inspect":
+        return (
+            "its process was stopped or hangs on this machine: have it inspected again by PATCH, or upload it again; "
+            "raise STILLHOUSE_STALLED_SECONDS of the worker where the machine is that slow"
+        )
+    if claim.kind == "export":
+        return (
+            "its process was stopped or hangs on this machine: send the export again; raise "
+            "STILLHOUSE_STALLED_SECONDS of the worker where the machine is that slow"
+        )
+    return (
+        "check that its models run on rows of this dataset, where an ONNX graph may loop; raise "
+        "STILLHOUSE_STALLED_SECONDS of the worker where one block takes longer. A retry continues from the last "
+        "checkpoint"
+    )

@@ -11,9 +11,9 @@ from app.contracts.problems import ErrorClass, JobError
 from app.contracts.wire.orders import ExportOutcome, FailureOutcome, InspectionOutcome, ReportOutcome, TrainingOutcome
 from app.queue.ledger import Ledger
 from app.queue.records import Claim
+from workers.runtime.child.watchdog import Deadline
 from workers.runtime.paths import Paths
 from workers.runtime.retention.crash_logs import end_of_log, keep_log
-from workers.runtime.supervisor.deadlines import Deadline
 from workers.runtime.supervisor.publishing import Publisher, crash_error, read_outcome
 from workers.runtime.supervisor.retry import retry
 

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import assert_never
 
-from app.contracts.resolving.footprint import memory_bytes, memory_of_uploads
+from app.contracts.resolving.footprint import footprint, footprint_of_uploads
 from app.contracts.resolving.resolve import Resolution, resolve
 from app.contracts.resolving.students.measured import Trunks, networks_of
 from app.contracts.resources.manifests import FORMAT_EXTRAS
@@ -27,6 +27,7 @@ from app.contracts.wire.orders import Order
 from app.queue.records import Claim, JobInputs
 from app.settings import Settings
 from workers.runtime.disk.inputs import InputCache
+from workers.runtime.machine import machine_memory
 from workers.runtime.paths import Paths
 from workers.runtime.supervisor.slots import Slot
 
@@ -106,17 +107,18 @@ async def build_order(
 
 
 def with_memory_limit(order: Order, room: float) -> Order:
-    """An order with its memory limit. An inspection has no room beyond what its upload may need. On a GPU a job has
-    none: CUDA reserves addresses for the memory of all devices and of the host.
+    """An order with its memory limit, which leaves it no more than the memory of the machine. An inspection has no room
+    beyond what its upload may need. On a GPU a job has no limit: CUDA reserves addresses for the memory of all devices
+    and of the host.
     """
-    size = sum(path.stat().st_size for path in order.inputs())
+    size, most = sum(path.stat().st_size for path in order.inputs()), machine_memory()
     if isinstance(order.spec, InspectJob):
-        return order.model_copy(update={"memory_bytes": memory_of_uploads(size)})
+        return order.model_copy(update={"memory_bytes": footprint_of_uploads(size).limit(1.0, most)})
     if order.device != "cpu" or room == 0.0:
         return order
-    facts = [each.facts for each in order.datasets.values()]
-    estimated = memory_bytes(order.spec, facts, size, max(order.threads, order.teacher_threads))
-    return order.model_copy(update={"memory_bytes": round(room * estimated)})
+    datasets, models = [each.facts for each in order.datasets.values()], [each.facts for each in order.models.values()]
+    estimated = footprint(order.spec, datasets, models, size, max(order.threads, order.teacher_threads))
+    return order.model_copy(update={"memory_bytes": estimated.limit(room, most)})
 
 
 def write_order(order: Order) -> Path:

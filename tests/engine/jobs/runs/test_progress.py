@@ -5,17 +5,22 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from app.contracts.specs.jobs import ExportJob, InspectJob, InternalJob
 from app.contracts.wire.events import PhaseEvent
+from app.db.ids import new_id
 from tests.engine.harness import EngineHarness
 from tests.engine.test_run import DISTILL, with_teacher
+from workers.engine import run
 from workers.engine.common import progress
 from workers.engine.common.progress import report_progress_to
 from workers.engine.common.row_store import Entry, RowFile, RowStore
+from workers.engine.common.stop import NeverStop
 
 COLUMNS: dict[str, Any] = {
     "inputs": {"x": {"kind": "array", "columns": ["a", "b"]}},
@@ -93,3 +98,27 @@ def test_waiting_for_rows_that_another_job_makes_is_progress(tmp_path: Path, lis
     waiting.join(30.0)
     assert made == [1.0, 1.0]
     store.close()
+
+
+@pytest.mark.parametrize("kind", ["inspect", "export"])
+def test_work_that_is_limited_as_a_whole_shows_progress_while_its_process_runs(
+    kind: str, monkeypatch: pytest.MonkeyPatch, listen: Listen
+) -> None:
+    """One step of an inspection may take longer than a worker waits for progress, such as reading a large array."""
+    signs = threading.Semaphore(0)
+
+    def wait_for_signs(order: Any, emit: Any) -> str:
+        assert signs.acquire(timeout=30)
+        assert signs.acquire(timeout=30)
+        return "done"
+
+    listen(signs.release)
+    monkeypatch.setattr(progress, "_ALIVE_SECONDS", 0.01)
+    monkeypatch.setattr(run, "inspect" if kind == "inspect" else "export_model", wait_for_signs)
+    specs: dict[str, InternalJob] = {
+        "inspect": InspectJob(dataset=new_id("ds")),
+        "export": ExportJob(model=new_id("mdl"), format="onnx"),
+    }
+    order: Any = SimpleNamespace(spec=specs[kind])
+    found: Any = run.execute(order, lambda _: None, NeverStop())
+    assert found == "done"

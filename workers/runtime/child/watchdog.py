@@ -1,24 +1,34 @@
-"""Ends a job whose process lives, renews its lease and does nothing that anyone can see."""
+"""Ends a child whose process lives and does nothing that anyone can see: of a job, or of a session of predictions."""
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from app.contracts.wire.events import PhaseEvent, ProgressEvent
 from app.queue.ledger import Event
-from workers.runtime.supervisor.deadlines import Deadline
 
 LONGEST_PAUSE = 5.0
 """Seconds without a look that count. Beyond these the supervisor itself was stopped, perhaps with the child."""
 
 
+@dataclass(frozen=True)
+class Deadline:
+    """`message` is the error of a job that was stopped for it, and `code` its code."""
+
+    seconds: float
+    code: str
+    message: str
+
+
 class Watchdog:
     """Counts the seconds since a child last showed progress: an event, or a heartbeat.
 
-    Processor time says nothing: a loop without an end is busy.
+    Processor time says nothing: a loop without an end is busy. `advice` is the way out that its error names.
     """
 
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, seconds: float, advice: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
+        self._advice = advice
         self._clock = clock
         self._silent = 0.0
         self._looked: float | None = None
@@ -44,8 +54,6 @@ class Watchdog:
             return None
         message = (
             f"expected a step, a block of rows or an event at least every {self._seconds:.0f} s, found none for "
-            f"{self._silent:.0f} s (phase `{self._phase}`{self._steps}), and stopped the job: check that its models "
-            "run on rows of this dataset, where an ONNX graph may loop; raise STILLHOUSE_STALLED_SECONDS of the worker "
-            "where one block takes longer. A retry continues from the last checkpoint"
+            f"{self._silent:.0f} s (phase `{self._phase}`{self._steps}), and stopped the job: {self._advice}"
         )
         return Deadline(seconds=self._seconds, code="stalled", message=message)
