@@ -11,14 +11,14 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from app.db import commits, failures, postgresql, sqlite
+from app.db import failures, postgresql, sqlite
 from app.db.errors import DatabaseFull, DatabaseUnavailable
 from app.db.failures import unavailable
 from app.db.listeners import listen_postgresql, poll_sqlite
 from app.db.reads import PostgresqlReads, Query, SqliteReads
 from app.db.reads.query import Row
 from app.db.signals import Subscriptions, Watch, announced_names, is_for_all
-from app.db.transactions import PostgresqlTransactions, SqliteTransactions, Steps
+from app.db.transactions import PostgresqlTransactions, SqliteTransactions, Steps, commits
 from app.db.transactions.steps import T
 from app.db.urls import Dialect, async_url
 

@@ -24,9 +24,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contracts.states import LEASED
 from app.db.clock import utcnow
-from app.db.commits import set_commit_check
 from app.db.engine import Database
 from app.db.rows import ArtifactRow, BlobRow, FileRow
+from app.db.transactions.commits import set_commit_check
 from app.db.writes import upsert
 from app.queue.records import Claim
 from app.queue.transitions import lock

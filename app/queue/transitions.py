@@ -11,9 +11,9 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from app.contracts.states import LEASED, TERMINAL, JobState, Trigger, after
 from app.db.clock import utcnow
-from app.db.commits import set_commit_check
 from app.db.rows import EventRow, JobRow
 from app.db.signals import WORK, announce
+from app.db.transactions.commits import set_commit_check
 from app.db.writes import rows_changed
 
 _NO_LEASE: Mapping[str, Any] = {"lease_owner": None, "lease_expires": None, "lease_boot": None}

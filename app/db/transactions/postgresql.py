@@ -10,12 +10,12 @@ import psycopg
 from sqlalchemy import String, bindparam, func, select, text, type_coerce
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.db.commits import was_done
 from app.db.failures import unavailable
 from app.db.postgresql import CHANNEL, connected
 from app.db.reads.pipeline import Call, Pipeline
 from app.db.reads.query import Query, Statement
 from app.db.signals import Subscriptions
+from app.db.transactions.commits import was_done
 from app.db.transactions.steps import Last, Steps, T
 
 _CONNECTIONS: Final = 8
@@ -43,8 +43,8 @@ class PostgresqlTransactions:
     async def run(self, make: Callable[[], Steps[T]]) -> T:
         """Carry out the steps; on another connection once more if theirs was gone before the last were sent.
 
-        If it fails at the commit, the commit check tells if that was done (`app.db.commits`). Raises what the steps
-        raise, and DatabaseUnavailable.
+        If it fails at the commit, the commit check tells if that was done (`commits`). Raises what the steps raise, and
+        DatabaseUnavailable.
         """
         async with self._free:
             return await self._run(make)

@@ -181,12 +181,14 @@ class SqliteTransactions:
 def _carried_out(group: _Group, steps: Steps[T]) -> T:
     group.driver.execute("SAVEPOINT steps")
     try:
-        return _result(group, steps)
+        result = _result(group, steps)
     except BaseException:
-        group.driver.execute("ROLLBACK TO steps")
+        if group.driver.in_transaction:  # SQLite ends the transaction itself where the disk is full
+            group.driver.execute("ROLLBACK TO steps")
+            group.driver.execute("RELEASE steps")
         raise
-    finally:
-        group.driver.execute("RELEASE steps")
+    group.driver.execute("RELEASE steps")
+    return result
 
 
 def _result(group: _Group, steps: Steps[T]) -> T:

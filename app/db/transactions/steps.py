@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.commits import set_commit_check
 from app.db.reads.pipeline import Call, Rows
 from app.db.reads.query import Query
 from app.db.signals import announce
+from app.db.transactions.commits import set_commit_check
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ class Last:
     names: Sequence[str]
     """What the transaction signals."""
     proof: Callable[[], Select[Any]]
-    """Makes the commit check (`app.db.commits`)."""
+    """Makes the commit check (`app.db.transactions.commits`)."""
 
 
 Steps = Generator[Sequence[Call] | Last, list[Rows], T]

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from app.contracts.states import JobState
-from app.db import commits
 from app.db.engine import open_database
 from app.db.errors import DatabaseUnavailable
 from app.db.rows import ProjectRow
+from app.db.transactions import commits
 from tests.faults.database.cut_connections import Cutter, cutting, now_and_then, through
 from tests.integration.api.conftest import opened
 from tests.integration.api.harness import ApiHarness

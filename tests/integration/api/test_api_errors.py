@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,11 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import make_url
 
 from app.access import authentication, repository
 from app.access.secrets import new_key
+from app.db import sqlite as writing
 from app.db.errors import DatabaseFull
 from app.http.services import Services
 from tests.integration.api.conftest import opened
@@ -213,11 +216,12 @@ async def test_a_database_without_room_is_507_and_reading_goes_on(
     async def no_room(*_: object) -> None:
         raise DatabaseFull("a disk", "database or disk is full")
 
+    with closing(sqlite3.connect(str(make_url(migrated_sqlite_url).database))) as connection:
+        ((pages,),) = connection.execute("PRAGMA page_count")
+    monkeypatch.setattr(writing, "DURABLE", (*writing.DURABLE, f"PRAGMA max_page_count = {pages + 24}"))
     async with opened(migrated_sqlite_url, tmp_path) as harness:
         spec = await harness.train_spec()
-        async with harness.services.database.write() as session:
-            await session.execute(text("PRAGMA max_page_count = 1"))  # no further page
-        for _ in range(100):  # until those are full that there are
+        for _ in range(200):  # until all pages are full
             answer = await harness.http.post("/v1/jobs", json=spec | {"labels": {"long": "x" * 128}})
             if answer.status_code != 202:
                 break
