@@ -83,7 +83,7 @@ class BoundedProtocol(H11Protocol):
         self._sent_at = self.loop.time()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no request, and close: after it nobody knows where the next one begins."""
+        """Refuse what is no request, and close: where the next one would begin is not known."""
         if self.cycle is not None:
             self.cycle.disconnected = True
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE) and self.conn.fault is not None:

@@ -1,6 +1,8 @@
 """What makes a step cheap changes no bit: kernels called directly, sums that are never made, losses that are kept."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -109,8 +111,24 @@ def test_outputs_that_are_softened_once_give_the_bits_of_those_softened_in_each_
         for (column, spec), done, all_rows in zip(_columns(term), term.softened, each, strict=True):
             assert done is not None
             by_batch, _ = term._softened(column, spec, rows, 3.0)
-            assert torch.equal(done.take(rows), by_batch)
+            assert torch.equal(done.column.take(rows), by_batch)
             assert torch.equal(all_rows[rows.host], by_batch)
+
+
+def test_outputs_that_are_softened_once_are_not_those_of_another_temperature() -> None:
+    """A search maps a term over temperatures of its own."""
+    outputs = scores(30, 5).float()
+    inputs, rows = TermInputs(scores(30, 5, seed=1).float()), places(30)
+    term, other = kd_term(outputs, tau=3.0), kd_term(outputs, tau=1.5)
+    assert isinstance(term, ClassSoftTargets)
+    temperatures: list[float | Tensor] = [1.5, torch.tensor(1.5)]
+    for tau in temperatures:
+        mapped = replace(term, temperature=partial(_constant, tau))
+        assert torch.equal(mapped.losses(inputs, rows), other.losses(inputs, rows))
+
+
+def _constant(tau: float | Tensor, progress: float) -> float | Tensor:
+    return tau
 
 
 def _columns(term: ClassSoftTargets) -> list[tuple[Any, Any]]:

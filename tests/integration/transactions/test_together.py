@@ -100,7 +100,7 @@ async def test_what_arrives_during_a_transaction_is_committed_together(sqlite: D
     assert len(written) < len(added)
 
 
-async def test_nobody_is_told_of_success_when_the_whole_transaction_was_undone(sqlite: Database) -> None:
+async def test_no_caller_is_told_of_success_when_the_whole_transaction_was_undone(sqlite: Database) -> None:
     """As SQLite itself undoes one where the disk is full."""
 
     async def undone(session: AsyncSession) -> None:

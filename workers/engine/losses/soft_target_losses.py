@@ -132,7 +132,7 @@ class ClassSoftTargets:
     exits: Exits | None = None
     row_weights: Column | None = None
     """float32 [N]; None: every row weighs 1, as in a relational term."""
-    softened: tuple[Column | None, ...] = ()
+    softened: tuple["Softened | None", ...] = ()
     """The log-probabilities of each teacher on all rows, which no step needs to compute again; None where they are not
     the same in every step, or take much memory.
     """
@@ -202,10 +202,12 @@ class ClassSoftTargets:
     def _teacher(self, rows: Rows, tau: float | Tensor) -> tuple[Tensor, Tensor | None]:
         """The mean of the teachers, each softened first: log-probabilities [n, C], and the weights of drawn classes."""
         ensemble = self.ensemble
-        each = [
-            self._softened(column, spec, rows, tau) if done is None else (done.take(rows), None)
-            for column, spec, done in zip(ensemble.outputs, ensemble.specs, self.softened, strict=True)
-        ]
+        each: list[tuple[Tensor, Tensor | None]] = []
+        for column, spec, done in zip(ensemble.outputs, ensemble.specs, self.softened, strict=True):
+            if done is not None and done.holds(tau):
+                each.append((done.column.take(rows), None))
+            else:
+                each.append(self._softened(column, spec, rows, tau))
         if len(each) == 1:
             return each[0]
         log_shares = ensemble.log_shares_of(rows)
@@ -336,7 +338,19 @@ class LabelSoftTargets:
         return weighted(losses, self.row_weights, inputs, rows)
 
 
-def _softened_once(column: ColumnLike, spec: OutputSpec, term: LogitTerm) -> Column | None:
+@dataclass(frozen=True)
+class Softened:
+    """A teacher's log-probabilities on all rows, softened by one temperature."""
+
+    temperature: float
+    column: Column
+
+    def holds(self, tau: float | Tensor) -> bool:
+        """Whether they are those of this temperature: a search maps a term over several."""
+        return isinstance(tau, int | float) and tau == self.temperature
+
+
+def _softened_once(column: ColumnLike, spec: OutputSpec, term: LogitTerm) -> Softened | None:
     """A teacher's log-probabilities on all rows, each with the bits of `_softened`; None where the temperature or the
     column is not the same in every step, or the column takes much memory.
     """
@@ -346,7 +360,7 @@ def _softened_once(column: ColumnLike, spec: OutputSpec, term: LogitTerm) -> Col
     if column.values.device.type != column.device.type or column.values.nbytes > _MOST_SOFTENED_BYTES:
         return None
     assert isinstance(spec, ClassOutput)
-    return Column(softened(class_scores(column.values.nan_to_num(), spec), tau), column.device)
+    return Softened(tau, Column(softened(class_scores(column.values.nan_to_num(), spec), tau), column.device))
 
 
 def _only(outputs: Sequence[Tensor], rows: Rows, counted: Tensor) -> tuple[list[Tensor], Rows]:

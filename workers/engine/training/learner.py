@@ -211,10 +211,9 @@ class Learner:
     def losses(
         self, outputs: StepOutputs, rows: Rows, counts: Counts, peers: PeerOutputs = ()
     ) -> tuple[Losses, list[TermSum]]:
-        by_task = [
-            task.loss(outputs.of(task, self._progress, peers), rows, by_term)
-            for task, by_term in zip(self.tasks, counts, strict=True)
-        ]
+        by_task = []
+        for task, by_term in zip(self.tasks, counts, strict=True):
+            by_task.append(task.loss(outputs.of(task, self._progress, peers), rows, by_term))
         present = [tuple(term for term in by_task[i] if term.weight > 0.0) for i in self._present]
         return Losses(self._present, tuple(present)), [term for terms in by_task for term in terms]
 

@@ -163,7 +163,7 @@ class Loop:
         parts = self._parts(batch, epoch - 1)
         for learner in active:
             learner.observe(parts, counts[learner.name], self.step, epoch)
-        if all(learner.is_independent for learner in active) and self.augmentation is None:
+        if self._may_train_at_once(active):
             self._learners_at_once.run([partial(self._step_of, each, parts, counts, epoch) for each in active])
             self.step += 1
             return
@@ -179,6 +179,10 @@ class Loop:
         for learner in active:
             learner.end_step(self.step, epoch)
         self.step += 1
+
+    def _may_train_at_once(self, active: Sequence[Trainable]) -> bool:
+        are_several = 1 < len(active) <= self.at_once
+        return are_several and self.augmentation is None and all(learner.is_independent for learner in active)
 
     def _step_of(self, learner: Trainable, parts: Sequence[MicroBatch], counts: dict[str, Counts], epoch: int) -> None:
         for part in parts:

@@ -27,8 +27,8 @@ from workers.engine.common.memory import is_out_of_memory
 from workers.engine.common.stop import Stopped
 from workers.engine.teachers.teacher import OnnxTeacher
 
-ENOUGH_FOR_HALF = 150
-"""Megabytes: a tensor of a batch has 64, of which a step needs three."""
+ENOUGH_FOR_HALF = 125
+"""Megabytes: a tensor of a batch has 64, of which a step needs three. Some 20 are left of the warm-up job."""
 HALVED: dict[str, Any] = TRAIN | {"training": TRAIN["training"] | {"micro_batch_size": BATCH // 2}}
 BATCH_NORM: dict[str, Any] = TRAIN | {"model": TRAIN["model"] | {"normalization": "batch"}}
 TOO_MUCH: dict[str, Any] = TRAIN | {"model": TRAIN["model"] | {"hidden": [16384]}}

@@ -93,9 +93,7 @@ class TrialRun:
         steps, starts = self._measure(times[-1] - times[-2])
         validation = self._validation()
         memory = sum((memory_of(learner) for learner in self._learners), MemoryUse())
-        # Here learners train one after another; in the job, independent ones do so at once.
-        at_once = self._runner.at_once if all(each.is_independent for each in self._learners) else 1
-        memory = replace(memory, activations=saved.peak * max(1, min(at_once, len(self._learners))))
+        memory = replace(memory, activations=saved.peak)
         learners = tuple(learner.name for learner in self._learners)
         return TrialResult(learners, median(steps), median(starts) + validation, memory)
 

@@ -307,11 +307,6 @@ class Runner:
             self.emit(WarningEvent(code="not_bit_exact", message=message))
         return not changed
 
-    @property
-    def at_once(self) -> int:
-        """Learners that may train at once, on a processor each."""
-        return self.order.cores // self.order.threads if self.device.type == "cpu" else 1
-
     def _loop(
         self,
         run: Run,
@@ -333,7 +328,7 @@ class Runner:
             augmentation=self.data.augmentation,
             offset=run.offset,
             all_steps=self.steps,
-            at_once=self.at_once,
+            at_once=self.order.cores // self.order.threads if self.device.type == "cpu" else 1,
         )
 
 

@@ -21,7 +21,7 @@ _PERIOD: Final = 512
 
 
 class SideBySide:
-    """Runs the steps of several learners, of `most` at once. To be closed."""
+    """Runs the steps of several learners, `most` of them. To be closed."""
 
     def __init__(self, most: int, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
@@ -36,10 +36,7 @@ class SideBySide:
 
     def run(self, steps: Sequence[Step]) -> None:
         """Run one step of each learner. Raises what the first of those that fail raises, after all have ended."""
-        if self._pool is None or not 1 < len(steps) <= self._most:
-            for step in steps:
-                step()
-            return
+        assert self._pool is not None, "several may run at once"
         tried = self._count % _PERIOD
         self._count += 1
         if tried == 0:
