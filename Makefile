@@ -49,7 +49,7 @@ quick: setup     ## fast tests (contracts, losses, models and others), under a m
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q $(QUICK)
 
 test: setup      ## the whole suite, on SQLite and PostgreSQL
-	$(BIN)/python -m pytest -n 4 --dist worksteal -q tests
+	$(BIN)/python -m pytest -n 3 --dist worksteal -q tests
 
 test-all: setup  ## the whole suite, with every combination of the parameters that `make test` samples
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not benchmark and not gpu and not campaign" tests

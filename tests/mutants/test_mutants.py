@@ -14,7 +14,7 @@ from tests.mutants.table import Counts, table_of
 from tests.mutants.verdict import Verdict, judge, misfit_of
 from workers.runtime.child.pool import ChildPool
 
-SHORT, LONG = 50, 5000
+SHORT, LONG = 25, 5000
 WAY_OUT = "the file is damaged: write it again"
 
 

@@ -127,7 +127,7 @@ def _full_disk(service: SmallDisk, folder: Path, seed: int) -> Outcome:
     spec = training(dataset, 2000, seed, 512, 256)
     job_id = service.submit(spec)
     service.await_checkpoint(job_id)
-    spare = [service.submit(spec) for _ in range(5)]
+    spare = [service.submit(training(dataset, 20, seed, 8, 8)) for _ in range(5)]  # not all of them can be cancelled
 
     def warned() -> bool:
         service.fill(leave=MIB)

@@ -6,6 +6,8 @@ Short forms; `make faults` goes through many seeds.
 
 from pathlib import Path
 
+import pytest
+
 from tests.faults.kills.kills_of_serve import killed_serve
 from tests.faults.kills.kills_of_services import killed_services
 from tests.faults.kills.kills_of_workers import killed_workers
@@ -25,6 +27,7 @@ def test_every_part_of_serve_is_killed_and_the_job_ends_once_with_the_same_stude
     assert found.flawless, f"seed {SEED}: {found}"
 
 
+@pytest.mark.exhaustive  # of its kills, those of all parts are above, and those beside a second supervisor below
 def test_real_jobs_on_two_supervisors_survive_kills_of_all_parts_and_of_the_api_under_a_submission(
     postgresql_url: str, tmp_path: Path
 ) -> None:
