@@ -65,7 +65,7 @@ class _ShortConnection(_Connection):
         """The connection of the standard library."""
         return self._conn
 
-    def cursor(self) -> "_Cursor":  # type: ignore[override]  # as above
+    def cursor(self) -> "_Cursor":  # type: ignore[override]  # as that of _Connection
         return _ShortCursor(self, self._conn.cursor())
 
 
@@ -83,7 +83,7 @@ class _Cursor(aiosqlite.Cursor):
         return self._cursor.fetchall() if self._cursor.description else []
 
     async def _done(self, run: Callable[[], list[Any]]) -> list[Any]:
-        rows: list[Any] = await self._execute(run)  # type: ignore[no-untyped-call]
+        rows: list[Any] = await self._execute(run)  # type: ignore[no-untyped-call]  # aiosqlite's is not annotated
         return rows
 
     async def fetchall(self) -> Iterable[Any]:
@@ -100,7 +100,7 @@ class _ShortCursor(_Cursor):
         except sqlite3.OperationalError as error:
             if not _is_busy(error):
                 raise
-        rows: list[Any] = await self._execute(partial(_when_free, run))  # type: ignore[no-untyped-call]
+        rows: list[Any] = await self._execute(partial(_when_free, run))  # type: ignore[no-untyped-call]  # as above
         return rows
 
 

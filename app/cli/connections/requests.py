@@ -81,7 +81,7 @@ def _by_path(request: h11.Request) -> h11.Request:
 def _problem(error: h11.RemoteProtocolError) -> ApiError:
     text = str(error)
     own = (_TWO_LENGTHS, _OLD_CHUNKS, _BAD_TARGET)
-    fault = text if text in own else _FAULTS.get(text, "found what is none")
+    fault = text if text in own else _FAULTS.get(text, "found bytes that are not one")
     return BadRequest(
         "bad_http", f"expected a request of HTTP/1.1, {fault}: let an HTTP client write it, and send it again"
     )

@@ -18,7 +18,7 @@ Values = Mapping[str, Value]
 
 _DIALECTS: Final[Mapping[DialectName, Dialect]] = {
     "sqlite": SQLiteDialect(paramstyle="named"),
-    "postgresql": PGDialect(paramstyle="numeric_dollar"),  # type: ignore[no-untyped-call]
+    "postgresql": PGDialect(paramstyle="numeric_dollar"),  # type: ignore[no-untyped-call]  # SQLAlchemy's is not annotated
 }
 Process = Callable[[Any], Any]
 Executable = Select[*tuple[Any, ...]] | Insert | Delete | TextClause

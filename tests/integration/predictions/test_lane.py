@@ -92,7 +92,7 @@ async def test_only_the_request_of_which_a_process_dies_or_hangs_fails(small: Pr
 async def test_a_session_that_is_stopped_is_replaced_and_its_request_is_answered(
     small: PredictionHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While it has a request, and while nobody asks it."""
+    """While it has a request, and while it has none."""
     monkeypatch.setattr(session, "SILENT_SECONDS", 3.0)
     model = await small.model()
     small.lease(2.0)  # maintained every half second

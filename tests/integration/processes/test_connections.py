@@ -64,7 +64,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "no host": (b"GET /healthz HTTP/1.1\r\n\r\n", "no header Host"),
     "two hosts": (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", "several headers Host"),
     "a user": (b"GET http://me@localhost/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", "with a user"),
-    "no request": (b"secret\r\n\r\n", "found what is none"),
+    "no request": (b"secret\r\n\r\n", "found bytes that are not one"),
 }
 
 

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
+from functools import partial
 
 import pytest
 from sqlalchemy import Select, String, bindparam, func, insert, select, text
@@ -63,9 +64,9 @@ async def test_steps_without_a_last_one_leave_nothing(database: Database) -> Non
 
 
 async def test_steps_that_fail_leave_nothing_and_the_others_stay(database: Database) -> None:
-    steps = (adding("a"), adding("b", fails=True, ends=False), adding("c"))
+    begin = (partial(adding, "a"), partial(adding, "b", fails=True, ends=False), partial(adding, "c"))
     results = await asyncio.gather(
-        *(database.transact(lambda each=each: each) for each in steps),  # type: ignore[misc]
+        *(database.transact(each) for each in begin),
         return_exceptions=True,
     )
     assert [type(each) for each in results] == [int, LookupError, int]
@@ -83,7 +84,7 @@ async def test_a_session_that_fails_leaves_nothing_and_the_others_stay(database:
 
     with database.watch("c") as watch:
         results = await asyncio.gather(
-            *(database.together(lambda session, name=name: work(session, name)) for name in "abc"),  # type: ignore[misc]
+            *(database.together(partial(work, name=name)) for name in "abc"),
             return_exceptions=True,
         )
         assert watch.take()
@@ -93,7 +94,7 @@ async def test_a_session_that_fails_leaves_nothing_and_the_others_stay(database:
 
 async def test_what_arrives_during_a_transaction_is_committed_together(sqlite: Database) -> None:
     added = [f"prj_{number}" for number in range(12)]
-    await asyncio.gather(*(sqlite.transact(lambda name=name: adding(name)) for name in added))  # type: ignore[misc]
+    await asyncio.gather(*(sqlite.transact(partial(adding, name)) for name in added))
     async with sqlite.read() as session:
         written = (await session.scalars(select(SignalRow.names))).all()
     assert sorted(" ".join(written).split()) == sorted(added)
@@ -143,7 +144,7 @@ async def test_a_caller_who_is_cancelled_undoes_nothing_and_holds_up_no_one(data
 
 
 async def test_a_database_that_cannot_be_reached_is_unavailable() -> None:
-    database = open_database("postgresql://nobody@127.0.0.1:1/none")
+    database = open_database("postgresql://none@127.0.0.1:1/none")
     with pytest.raises(DatabaseUnavailable):
         await database.transact(lambda: adding("a"))
     await database.close()

@@ -103,7 +103,7 @@ class Session:
             receiving.cancel()
 
     async def silence(self) -> Deadline | None:
-        """The error of a child that shows no sign of life any more, also where nobody asks it."""
+        """The error of a child that no longer reports progress, also while it has no request."""
         self._watchdog.look(await asyncio.to_thread(self._spool.read))
         return self._watchdog.exceeded
 
