@@ -36,6 +36,10 @@ class Plan:
     pretrained: Mapping[str, Tensor] = field(default_factory=dict)
     controls_first: bool = False
     """Whether the weights of the students wait for the controls, which then have runs of their own."""
+    beside_controls: bool = False
+    """Whether, where weights wait, the students train beside the controls all the same, at the usual weights, and
+    again where the controls say otherwise.
+    """
 
     @property
     def splits(self) -> tuple[Tensor, Tensor]:
@@ -62,7 +66,7 @@ class Plan:
 
     def _runs_of_seed(self, run: Run) -> int:
         """The number of runs of the loop that student and control of a seed take."""
-        return 2 if self.controls_first else len(run.parts)
+        return 2 if self.controls_first and not self.beside_controls else len(run.parts)
 
     @property
     def searches_rate(self) -> bool:
@@ -142,6 +146,12 @@ class Plan:
         run_spec = main.run_spec.with_training(seed=main.training.seed + index)
         run = replace(main, name=f"repeat-{index}", run_spec=run_spec, control=run_spec.control)
         return replace(run, offset=self.offset + index * self._runs_of_seed(run) * run.schedule().steps)
+
+    def first(self) -> tuple[list[Run], list[Run]]:
+        """The runs of the seeds that are trained in any case, and those of their controls alone."""
+        main, seeds = self.main(self.run_spec, self.tasks), range(self.run_spec.repeats)
+        controls = [self.control_of_seed(main, i) for i in seeds]
+        return [self.seed(main, i) for i in seeds], [each for each in controls if each is not None]
 
     def offset_after_seeds(self, main: Run) -> int:
         """Optimizer steps before the baselines, if all seeds are trained."""

@@ -15,6 +15,8 @@ from workers.engine.jobs.baselines.planning import train_baselines
 from workers.engine.jobs.job import Job
 from workers.engine.jobs.load import JobData
 from workers.engine.jobs.plan import Plan
+from workers.engine.jobs.runs.beside import trains_beside_controls
+from workers.engine.jobs.runs.decisions import Decisions
 from workers.engine.jobs.runs.results import RunResult, TrainedModel
 from workers.engine.jobs.runs.run import Run
 from workers.engine.jobs.runs.runner import Runner
@@ -44,10 +46,12 @@ class TrainingRuns:
         chosen = job.chosen if job.compares_teachers else ()
         self._compared = tasks_to_compare(job.spec, chosen, tasks, data.dataset)
         first = bool(self._compared)
-        self._plan = Plan(
-            run_spec, tasks, data.dataset, trials, job.spec, self._build_tasks, start, 0, pretrained, first
-        )
-        self._runner = Runner(job.order, data, job.device, job.emit, job.stop, steps=self._plan.steps)
+        plan = Plan(run_spec, tasks, data.dataset, trials, job.spec, self._build_tasks, start, 0, pretrained, first)
+        self._runner = Runner(job.order, data, job.device, job.emit, job.stop)
+        self._decisions = Decisions(job.checkpoints)
+        beside = first and self._decisions.once("beside", lambda: trains_beside_controls(self._runner, *plan.first()))
+        self._plan = replace(plan, beside_controls=beside)
+        self._runner.steps = self._plan.steps
 
     def _build_tasks(self, run_spec: RunSpec) -> tuple[BuiltTask, ...]:
         """The tasks of a further run, without repeating the warnings about teachers."""
@@ -67,7 +71,9 @@ class TrainingRuns:
         main = plan.main(plan.run_spec, plan.tasks) if searched is None else plan.main_of(searched.winner)
         run_of, control_of = _runs_of_seeds(plan, main)
         weights = self._weights(plan, main) if plan.controls_first else None
-        seed_runs = SeedRuns(runner, run_of, control_of, self._is_undecided, weights)
+        seed_runs = SeedRuns(
+            runner, run_of, control_of, self._is_undecided, self._decisions, weights, plan.beside_controls
+        )
         for request in seed_runs.requests():
             request.result = runner.run(request.run)
         seeds, main = seed_runs.seeds, seed_runs.run_of(0)

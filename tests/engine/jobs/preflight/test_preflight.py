@@ -33,10 +33,13 @@ def order_of(harness: EngineHarness, spec: Json, name: str = "preflight") -> Ord
     return order.model_copy(update={"spec": PreflightJob.model_validate({"kind": "preflight", "job": order.spec})})
 
 
-def preflight(harness: EngineHarness, spec: Json, stop: Stop | None = None, name: str = "preflight") -> PreflightReport:
+def preflight(
+    harness: EngineHarness, spec: Json, stop: Stop | None = None, name: str = "preflight", **changes: Any
+) -> PreflightReport:
     """Carry out a preflight of this job; events go to a fresh log."""
     harness.log = EventLog()
-    outcome = execute(order_of(harness, spec, name), harness.log.emit, stop or StopAtStep(1 << 60))
+    order = order_of(harness, spec, name).model_copy(update=changes)
+    outcome = execute(order, harness.log.emit, stop or StopAtStep(1 << 60))
     assert isinstance(outcome, ReportOutcome)
     assert [file.role for file in outcome.files] == ["report"]
     written = (harness.outputs(name) / outcome.files[0].path).read_text()

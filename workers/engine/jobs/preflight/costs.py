@@ -65,7 +65,7 @@ def stages(plan: Plan, runner: Runner) -> Iterator[Stage]:
 
 def _seed_stages(plan: Plan, main: Run, runner: Runner) -> Iterator[Stage]:
     """The seeds that are trained in any case, those of `repeats: "auto"` at once where that is faster."""
-    control = main.of_control if plan.controls_first else None
+    control = main.of_control if plan.controls_first and not plan.beside_controls else None
     if plan.run_spec.most_repeats > plan.run_spec.repeats:
         seeds = [plan.seed(main, i) for i in range(plan.run_spec.repeats)]
         students = runner.population([replace(run, control=False) for run in seeds])

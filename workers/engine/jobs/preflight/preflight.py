@@ -30,6 +30,7 @@ from workers.engine.jobs.preflight.costs import Costs, estimate, stages
 from workers.engine.jobs.preflight.teacher_checks import TeacherChecks, allow_chance_teachers
 from workers.engine.jobs.preflight.trial import now
 from workers.engine.jobs.report import report_outcome
+from workers.engine.jobs.runs.beside import trains_beside_controls
 from workers.engine.jobs.runs.runner import Runner
 from workers.engine.jobs.runs.weak_teachers import tasks_to_compare
 from workers.engine.jobs.search import candidates
@@ -144,8 +145,10 @@ class Preflight:
         try:
             chosen = {pointer.removeprefix("/job") for pointer in self._order.chosen}
             plan = _make_plan(job, teachers, chosen)
-            findings.steps = plan.steps
-            runner = Runner(self._order, data, self._device, self._emit, self._stop, steps=findings.steps)
+            runner = Runner(self._order, data, self._device, self._emit, self._stop)
+            if plan.controls_first:
+                plan.beside_controls = trains_beside_controls(runner, *plan.first())
+            findings.steps = runner.steps = plan.steps
             findings.costs = estimate(stages(plan, runner), runner)
         except _FAILURES as error:
             self._record_failure(error)

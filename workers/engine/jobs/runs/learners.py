@@ -74,8 +74,8 @@ def make_candidates(
 
 
 def warn_of_precision(learner: Learner, run: Run, emit: Emit) -> None:
-    """Warn, in the job's main run, if the precision is not the requested one or accumulation is not exact."""
-    if run.name:
+    """Warn, with the job's first student, if the precision is not the requested one or accumulation is not exact."""
+    if run.prefix or not run.student:
         return
     if learner.precision.warning is not None:
         emit(learner.precision.warning)

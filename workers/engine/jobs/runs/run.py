@@ -96,6 +96,11 @@ class Run:
         return replace(self, name=name, series=self.name, student=False)
 
     @property
+    def beside_control(self) -> "Run":
+        """Student and control in a run with a result of its own, as the student may be trained again."""
+        return replace(self, name=f"{self.name}-beside" if self.name else "beside", series=self.name)
+
+    @property
     def parts(self) -> tuple["Run", ...]:
         """The runs of the loop that student and control take: two where the control has its own batches."""
         alone = self.control_alone

@@ -97,6 +97,13 @@ class Runner:
             finished.save(run.name, result)
         return result
 
+    def trains_at_once(self, run: Run) -> bool:
+        """Whether the student and the control of a run may train at once, on a processor each."""
+        if self._at_once == 1 or self.data.augmentation is not None or run.control_alone is not None:
+            return False
+        learners = make_learners(run, run.schedule(), self.device, control=True)
+        return 1 < len(learners) <= self._at_once and all(each.is_independent for each in learners)
+
     def skip(self, steps: int, done: int, epochs: int) -> None:
         """Say that so many planned steps of the job are not needed, after `done` steps and a run of `epochs` epochs."""
         if steps <= 0:
@@ -111,6 +118,11 @@ class Runner:
     def memory_policy(self) -> OutOfMemoryPolicy:
         """The job's reaction to out-of-memory errors."""
         return OutOfMemoryPolicy(Path(self.order.checkpoints_dir), self.emit)
+
+    @property
+    def _at_once(self) -> int:
+        """Learners of a run that may train at once."""
+        return max(1, self.order.cores // self.order.threads) if self.device.type == "cpu" else 1
 
     @cached_property
     def _environment(self) -> dict[str, Any]:
@@ -328,7 +340,7 @@ class Runner:
             augmentation=self.data.augmentation,
             offset=run.offset,
             all_steps=self.steps,
-            at_once=self.order.cores // self.order.threads if self.device.type == "cpu" else 1,
+            at_once=self._at_once,
         )
 
 

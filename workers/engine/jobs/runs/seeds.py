@@ -7,22 +7,20 @@ further seeds that earlier jobs of the same recipe left in the cache are counted
 `tests/architecture/decisions/engine/0122-repeats-while-undecided.md`.
 
 Where the weights of the students depend on whether a teacher is weaker than the controls, the controls of the first
-seeds are trained before the students.
+seeds are trained before the students, or, where both train at once, beside students with the usual weights, which are
+trained again if a teacher is weaker.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
-from pathlib import Path
-from typing import TypeVar
 
-from workers.engine.common.files import read_document, write_document
 from workers.engine.jobs.runs.affordable import MOST_CONTROLS, most_networks
+from workers.engine.jobs.runs.decisions import Decisions
 from workers.engine.jobs.runs.results import RunResult, TrainedModel
 from workers.engine.jobs.runs.run import Run
 from workers.engine.jobs.runs.runner import Runner
 
-Decision = TypeVar("Decision", int, bool, list[int], dict[str, str])
 IsUndecided = Callable[[Sequence[TrainedModel], Sequence[TrainedModel]], bool]
 """(students, controls) -> whether their difference on validation rows is undecided."""
 RunOf = Callable[[int], Run]
@@ -70,8 +68,11 @@ class SeedRuns:
     run_of: RunOf
     control_of: ControlOf
     is_undecided: IsUndecided
+    decisions: Decisions
     weights: WeightsByControls | None = None
     """None where nothing depends on the controls: then a student and its control may train at the same time."""
+    beside: bool = False
+    """Whether they do so all the same, at the usual weights."""
     seeds: Seeds = field(default_factory=Seeds, init=False)
     """What has been trained so far."""
     weaker: dict[str, str] = field(default_factory=dict, init=False)
@@ -87,10 +88,10 @@ class SeedRuns:
         run_spec = self.run_of(0).run_spec
         first = range(run_spec.repeats)
         if not self._is_auto:
-            yield from self._apart(first) if self.weights is None else self._after_controls(first, self.weights)
+            yield from self._apart(first) if self.weights is None else self._weighted(first, self.weights)
             return
         most, controls = most_networks(self.run_of(0)), self._cached_controls()
-        yield from self._together(first) if self.weights is None else self._after_controls(first, self.weights)
+        yield from self._together(first) if self.weights is None else self._weighted(first, self.weights)
         if most.students > run_spec.repeats and self._goes_on():
             yield from self._together(range(run_spec.repeats, most.students))
             controls = max(controls, most.controls)
@@ -125,13 +126,45 @@ class SeedRuns:
         self.offset += run.schedule().steps
         return placed
 
-    def _after_controls(self, seeds: range, weights: WeightsByControls) -> Iterator[Request]:
-        """All controls, then all students with the weights that follow from them; each seed by itself where their
-        number was given.
-        """
-        yield from self._controls(seeds) if self._is_auto else self._controls_alone(seeds)
-        self.weaker = self._once("weaker", lambda: weights.weaker(self.seeds.controls))
+    def _weighted(self, seeds: range, weights: WeightsByControls) -> Iterator[Request]:
+        """All controls, and all students with the weights that follow from them."""
+        if self.beside:
+            yield from self._beside_controls(seeds, weights)
+        else:
+            yield from self._after_controls(seeds, weights)
+
+    def _choose(self, weights: WeightsByControls) -> None:
+        self.weaker = self.decisions.once("weaker", lambda: weights.weaker(self.seeds.controls))
         self.run_of, self.control_of = weights.runs(self.weaker)
+
+    def _beside_controls(self, seeds: range, weights: WeightsByControls) -> Iterator[Request]:
+        """Students beside their controls, at the usual weights, until the controls so far say that a teacher is weaker;
+        then the other controls, and the students that are missing or have other weights.
+        """
+        usual: list[RunResult] = []
+        for i in seeds:
+            if usual and weights.weaker(self.seeds.controls):
+                break
+            usual.append((yield from self._run(self.run_of(i).beside_control)))
+            self.seeds.controls.append(usual[-1].models["control"])
+        rest = seeds[len(usual) :]
+        again = len(usual) if rest else 0
+        self._add_steps(len(rest) + again)
+        yield from self._controls_alone(rest)
+        self._choose(weights)
+        self.seeds.students += [] if self.weaker else usual
+        self._add_steps(len(usual) - len(self.seeds.students) - again)
+        for i in seeds[len(self.seeds.students) :]:
+            self.seeds.students.append((yield from self._run(replace(self.run_of(i), control=False))))
+
+    def _add_steps(self, runs: int) -> None:
+        """Count so many runs that were not planned, at once, so that progress falls once at most."""
+        self.runner.steps += runs * self.run_of(0).schedule().steps
+
+    def _after_controls(self, seeds: range, weights: WeightsByControls) -> Iterator[Request]:
+        """All controls, then all students; each seed by itself where their number was given."""
+        yield from self._controls(seeds) if self._is_auto else self._controls_alone(seeds)
+        self._choose(weights)
         runs = [replace(self.run_of(i), control=False) for i in seeds]
         together = self._population(f"seeds-{seeds.start}", runs) if self._is_auto else None
         if together is not None:
@@ -169,7 +202,9 @@ class SeedRuns:
     def _controls(self, seeds: range) -> Iterator[Request]:
         """The controls of these seeds alone, those of the cache without training."""
         runs = {i: run for i in seeds if (run := self.control_of(i)) is not None}
-        missing = self._once(f"missing-{seeds.start}", lambda: [i for i in runs if not self._is_cached(runs[i])])
+        missing = self.decisions.once(
+            f"missing-{seeds.start}", lambda: [i for i in runs if not self._is_cached(runs[i])]
+        )
         together = self._population(f"controls-{seeds.start}", [runs[i] for i in missing]) or []
         trained = {i: result.models["control"] for i, result in zip(missing, together, strict=False)}
         for i, run in runs.items():
@@ -187,8 +222,6 @@ class SeedRuns:
     def _is_cached(self, run: Run) -> bool:
         return self.runner.cached_control(run) is not None
 
-    # What is decided once, so that a resumed job does the same.
-
     def _cached_controls(self) -> int:
         """The number of seeds from the first on whose control earlier jobs left in the cache."""
 
@@ -196,18 +229,9 @@ class SeedRuns:
             runs = (self.control_of(i) for i in range(MOST_CONTROLS))
             return len(list(takewhile(lambda run: run is not None and self._is_cached(run), runs)))
 
-        return self._once("cached", count)
+        return self.decisions.once("cached", count)
 
     def _goes_on(self) -> bool:
         """Whether the difference is undecided after the first seeds."""
         students = [each.models["student"] for each in self.seeds.students]
-        return self._once("undecided", lambda: self.is_undecided(students, self.seeds.controls))
-
-    def _once(self, name: str, decide: Callable[[], Decision]) -> Decision:
-        path = Path(self.runner.order.checkpoints_dir) / "seeds.json"
-        document = read_document(path) or {}
-        if name not in document:
-            document[name] = decide()
-            write_document(path, document)
-        decided: Decision = document[name]
-        return decided
+        return self.decisions.once("undecided", lambda: self.is_undecided(students, self.seeds.controls))
