@@ -23,6 +23,8 @@ from tests.demo.service import Service
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
 EPOCHS, ROUNDS = 20, 3
+TEACHER_EPOCHS = 8
+"""A teacher weaker than the control would have the students trained twice."""
 TEACHER = {"family": "convnet", "channels": [32, 64], "hidden": [128], "pooling": "flatten"}
 STUDENTS: dict[str, dict[str, Any]] = {
     "mlp": {"family": "mlp", "hidden": [32]},
@@ -72,7 +74,7 @@ def test_what_a_job_costs_beside_a_plain_script(tmp_path: Path) -> None:
         headers = {"Authorization": f"Bearer {service.key}"}
         with httpx.Client(base_url=service.url, headers=headers, timeout=90) as http:
             common = {"dataset": _dataset(http, data), "target": "digit"}
-            teaching = {**common, "kind": "train", "model": TEACHER, "training": {"epochs": 1}}
+            teaching = {**common, "kind": "train", "model": TEACHER, "training": {"epochs": TEACHER_EPOCHS}}
             teachers = [{"job": _job(http, teaching)[2]}]
             for name, student in STUDENTS.items():
                 distil = {**common, "kind": "distill", "teachers": teachers, "student": student}
