@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tests.engine.harness import SECOND, TEACHER, EngineHarness, blobs, report_of
 from tests.engine.jobs.distillation.trained_jobs import DISTILL, ROWS, add_trained_teacher
+from workers.engine.evaluation.cost import runtime
 from workers.engine.evaluation.parties import remembered
 from workers.engine.teachers import figures
 from workers.engine.teachers.figures import TeacherFigures
@@ -30,10 +31,10 @@ class Passes:
 
         monkeypatch.setattr(NetworkTeacher, "forward", counting)
 
-    def of(self, harness: EngineHarness, spec: dict[str, Any], job: str) -> tuple[int, dict[str, Any]]:
+    def of(self, harness: EngineHarness, spec: dict[str, Any], job: str, **order: Any) -> tuple[int, dict[str, Any]]:
         """(rows through the teachers, the report as JSON) of a job."""
         self.rows = 0
-        report = report_of(harness.run(spec, job))
+        report = report_of(harness.run(spec, job, **order))
         return self.rows, json.loads(report.model_dump_json())
 
 
@@ -121,3 +122,39 @@ def test_outputs_for_test_rows_are_computed_once() -> None:
     assert asked == [100, 100, 50]
     assert torch.equal(found(torch.arange(5))["label"], torch.arange(5.0))
     assert torch.equal(found(torch.arange(0))["label"], torch.arange(0.0))
+
+
+def test_times_of_other_threads_are_measured_anew(harness: EngineHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The teacher's outputs are the same: its own passes have as many threads in both jobs."""
+    add_trained_teacher(harness, blobs(ROWS))
+    passes, two = Passes(monkeypatch), {**DISTILL, "training": {**DISTILL["training"], "teacher_threads": 2}}
+    passes.of(harness, two, "one", threads=1)
+    assert passes.of(harness, two, "again", threads=1)[0] == 0
+    assert passes.of(harness, two, "two", threads=2)[0] > 0
+
+
+def test_costs_in_runtimes_are_found_by_whatever_name_a_job_knows_the_teacher(
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "peak_memory", lambda files: {each.party: 1000 for each in files})
+    add_trained_teacher(harness, blobs(ROWS))
+    harness.models[SECOND] = harness.models[TEACHER].model_copy(update={"id": SECOND})
+    passes, spec = Passes(monkeypatch), {**DISTILL, "exports": ["onnx"]}
+    first = passes.of(harness, spec, "first")[1]["teachers"][0]["runtime"]
+    rows, second = passes.of(harness, {**spec, "teachers": [{"model": SECOND}]}, "second")
+    assert rows == 0
+    assert second["teachers"][0]["runtime"] == first
+    assert first["onnxruntime"]["peak_memory_bytes"] == 1000
+
+
+def test_what_could_not_be_measured_at_the_time_is_not_kept(
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "peak_memory", lambda files: {})
+    add_trained_teacher(harness, blobs(ROWS))
+    passes, spec = Passes(monkeypatch), {**DISTILL, "exports": ["onnx"]}
+    report = passes.of(harness, spec, "first")[1]
+    assert "process" in report["not_measured"][f"runtime/{TEACHER}/peak_memory_bytes"]
+    monkeypatch.setattr(runtime, "peak_memory", lambda files: {each.party: 1000 for each in files})
+    report = passes.of(harness, spec, "second")[1]
+    assert report["teachers"][0]["runtime"]["onnxruntime"]["peak_memory_bytes"] == 1000

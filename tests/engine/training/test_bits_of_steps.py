@@ -168,11 +168,15 @@ def test_points_are_the_means_of_windows_whenever_they_are_taken(total: int) -> 
     assert first + _recorded(resumed, range(window + 2, last + 1)) == points
 
 
-def test_sums_of_an_older_checkpoint_are_continued() -> None:
+@pytest.mark.parametrize(("filled", "mean"), [(3, 4.0), (0, 5.5)])
+def test_sums_of_an_older_checkpoint_are_continued(filled: int, mean: float) -> None:
+    """Those of a window that was complete have no steps in them."""
     recorder = LossRecorder(("a",), 2000, CPU)
-    recorder.load({"sums": torch.tensor([6.0])}, 3)
-    recorder.add(torch.tensor([10.0]), 4, 1)
-    assert [(point.step, point.value) for point in recorder.take()] == [(4, 4.0)]
+    recorder.load({"sums": torch.tensor([2.0 * filled])}, filled)
+    losses = [10.0] if filled else [1.0, 2.0, 9.0, 10.0]
+    for step, loss in enumerate(losses, filled + 1):
+        recorder.add(torch.tensor([loss]), step, 1)
+    assert [(point.step, point.value) for point in recorder.take()] == [(4, mean)]
 
 
 def test_the_first_step_that_is_not_finite_is_named_however_many_are_kept() -> None:

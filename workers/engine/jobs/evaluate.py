@@ -127,9 +127,8 @@ def _costs(trained: Trained) -> tuple[list[TeacherPart], Cost]:
 
 
 def _teacher_part(trained: Trained, key: str, teacher: Teacher) -> TeacherPart:
-    figures = trained.figures.measured(
-        trained.facts_of_teacher(key, "cost"), partial(_cost_of, trained, key, teacher), _is_steady
-    )
+    facts = trained.facts_of_teacher(key, "cost", threads=trained.job.order.threads)
+    figures = trained.figures.measured(facts, partial(_cost_of, trained, key, teacher), _is_steady)
     latency = {size: Latency(**each) for size, each in figures["latency"].items()}
     cost = Cost(parameters=teacher.parameters, bytes=teacher.bytes, flops=figures["flops"], latency=latency)
     model = trained.job.order.models[key].id

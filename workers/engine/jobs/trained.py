@@ -18,7 +18,7 @@ from workers.engine.models import Network
 from workers.engine.tasks.build import BuiltTask
 from workers.engine.tasks.run_spec import RunSpec
 from workers.engine.tasks.task import learnable_rows
-from workers.engine.teachers.figures import TeacherFigures
+from workers.engine.teachers.figures import VERSION, TeacherFigures
 from workers.engine.teachers.teachers import Teachers
 
 
@@ -101,12 +101,13 @@ class Trained:
         """What earlier jobs measured of the teachers."""
         return TeacherFigures(Path(self.job.order.cache_dir))
 
-    def facts_of_teacher(self, key: str, figures: str) -> dict[str, Any] | None:
+    def facts_of_teacher(self, key: str, figures: str, **machine: int) -> dict[str, Any] | None:
         """What figures of this name of a teacher depend on: the teacher's outputs for the rows of the dataset, which
-        the store knows by a key of everything that they depend on. None where the store has several keys.
+        the store knows by a key of everything that they depend on, and the `machine`, for times the number of threads.
+        None where the store has several keys.
         """
         stored = self.teachers.uses[key].key
-        return {"figures": figures, "teacher": stored} if stored is not None else None
+        return {"figures": figures, "version": VERSION, "teacher": stored, **machine} if stored is not None else None
 
     def dataset_uses(self) -> list[DatasetUse]:
         """The number of trained rows of each dataset, and its share of the batches."""

@@ -18,6 +18,8 @@ from workers.engine.common.files import mark_used, read_document, write_document
 FOLDER: Final[SharedCache] = "figures"
 """The folder of the worker's cache."""
 MAX_ENTRIES: Final = 1024
+VERSION: Final = 2
+"""Of what is measured and how it is stored: a change makes a new version, as older figures are not comparable."""
 _log = logging.getLogger("stillhouse.worker")
 
 

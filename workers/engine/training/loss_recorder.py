@@ -121,6 +121,8 @@ class LossRecorder:
         return {"rows": self._open}
 
     def load(self, tensors: dict[str, Tensor], filled: int = 0) -> None:
-        """The inverse of `state`. Older checkpoints have the sums of `filled` steps instead of rows."""
-        rows = tensors["rows"] if filled == 0 else (tensors["sums"] / filled).expand(filled, -1)
+        """The inverse of `state`. Older checkpoints have the sums of `filled` steps, maybe none, instead of rows."""
+        rows = tensors.get("rows")
+        if rows is None:
+            rows = (tensors["sums"] / max(1, filled)).expand(filled, -1)
         self._open = rows.to(self._open)

@@ -12,7 +12,7 @@ import torch
 from onnx import TensorProto, helper
 
 from tests.engine.jobs.inspection.onnx_graphs import graph, value
-from workers.engine.evaluation.cost import peak_memory, probes
+from workers.engine.evaluation.cost import peak_memory, probes, runtime
 from workers.engine.evaluation.cost.measured import MeasuredFile, MeasuredNetwork
 from workers.engine.evaluation.cost.runtime import fault_of, measure
 
@@ -108,8 +108,21 @@ def test_text_and_several_inputs_are_measured_and_a_file_that_does_not_load_has_
     broken = MeasuredFile("broken", tmp_path / "broken.onnx", rows)
     assert set(peak_memory.peak_memory([words, broken])) == {"words"}
     assert fault_of(words) is None
-    assert "it does not run on its own" in (fault_of(broken) or "")
+    fault = fault_of(broken)
+    assert fault is not None
+    assert "it does not run on its own" in fault.message
+    assert fault.is_lasting
     assert set(measure([words])["words"]["onnxruntime"].latency["1"]) == {"1", "64"}
+
+
+def test_a_file_for_which_memory_ran_out_may_run_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(runtime, "onnx_session", fails)
+    fault = fault_of(MeasuredFile("large", tmp_path / "large.onnx", {}))
+    assert fault is not None
+    assert not fault.is_lasting
 
 
 def test_a_process_that_measures_for_another_starts_a_bounded_number_of_processes(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from workers.engine.common.progress import progress_while_alive
 from workers.engine.data.formats.common import Array
 from workers.engine.evaluation.cost.latency import BATCH_SIZES
 from workers.engine.evaluation.cost.measured import MeasuredFile
@@ -22,7 +23,8 @@ def peak_memory(files: Sequence[MeasuredFile]) -> dict[str, int]:
     """
     with TemporaryDirectory() as folder:
         pairs = [(str(file.path), _write_rows(file, Path(folder) / f"{i}.npz")) for i, file in enumerate(files)]
-        found = _measures[-1](pairs)
+        with progress_while_alive():  # the process that measures limits their time
+            found = _measures[-1](pairs)
     return {file.party: size for file, size in zip(files, found, strict=True) if size is not None}
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,10 +22,11 @@ _PROGRAM = Path(__file__).with_name("memory_probe.py")
 
 def measure(pairs: Sequence[Pair], command: Sequence[str] = (sys.executable, "-I")) -> list[int | None]:
     """Bytes of each, above those of a process that loads the runtime and no file; None where its process fails, or
-    takes above a minute. All processes run at once.
+    takes above a minute. All processes run at once, and share the minute.
     """
     probes = [_probe(*pair, command=command) for pair in pairs]
-    printed = map(_output, probes)
+    deadline = time.monotonic() + _SECONDS
+    printed = [_output(each, deadline) for each in probes]
     return [int(text) if text.isdigit() else None for text in printed]
 
 
@@ -40,10 +42,10 @@ def _probe(file: str, rows: str, *, command: Sequence[str]) -> "subprocess.Popen
     )
 
 
-def _output(probe: "subprocess.Popen[str]") -> str:
-    """What a process printed; nothing where it takes too long."""
+def _output(probe: "subprocess.Popen[str]", deadline: float) -> str:
+    """What a process printed; nothing where it takes longer."""
     try:
-        return probe.communicate(timeout=_SECONDS)[0].strip()
+        return probe.communicate(timeout=max(0.0, deadline - time.monotonic()))[0].strip()
     except subprocess.TimeoutExpired:
         probe.kill()
         probe.communicate()

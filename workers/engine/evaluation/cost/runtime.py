@@ -4,11 +4,13 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 
 from app.contracts.reports.report import Latency, RuntimeCost, RuntimeName, ThreadsName
+from workers.engine.common.memory import is_out_of_memory
 from workers.engine.common.onnx_session import onnx_session
 from workers.engine.common.threads import torch_threads
 from workers.engine.evaluation.cost.latency import BATCH_SIZES, Pass, side_by_side
@@ -36,7 +38,7 @@ def measure(
 
     Sets the number of torch's threads, and restores it.
     """
-    threads = len(os.sched_getaffinity(0))
+    threads = all_threads()
     check_stop()
     memory = peak_memory(files)
     check_stop()
@@ -55,14 +57,29 @@ def measure(
     return costs
 
 
-def fault_of(file: MeasuredFile) -> str | None:
+def all_threads() -> int:
+    """The most threads that times are measured with: one for each processor of this process."""
+    return len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a file does not run."""
+
+    message: str
+    is_lasting: bool
+    """Whether it would be the same with more memory."""
+
+
+def fault_of(file: MeasuredFile) -> Fault | None:
     """Why a file does not run on its rows in both batch sizes; None where it does."""
     try:
         session = onnx_session(file.path, 1)
         for size in BATCH_SIZES:
             session.run(None, file.batch(size))
     except Exception as error:  # ONNX Runtime's own errors share no base class but Exception
-        return f"it does not run on its own: {str(error).replace(str(file.path), 'it').partition(chr(10))[0][:300]}"
+        reason = str(error).replace(str(file.path), "it").partition("\n")[0][:300]
+        return Fault(f"it does not run on its own: {reason}", not is_out_of_memory(error))
     return None
 
 

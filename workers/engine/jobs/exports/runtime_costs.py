@@ -14,10 +14,11 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from app.contracts.problems import UserError
+from app.contracts.reports.report import RuntimeCost, RuntimeName
 from workers.engine.common.eval_mode import evaluating
 from workers.engine.data.transform import apply
 from workers.engine.evaluation.cost.measured import MeasuredFile, MeasuredNetwork
-from workers.engine.evaluation.cost.runtime import Costs, fault_of, measure
+from workers.engine.evaluation.cost.runtime import Costs, Fault, all_threads, fault_of, measure
 from workers.engine.export.onnx import export_onnx
 from workers.engine.jobs.exports.errors import export_error, named
 from workers.engine.jobs.exports.invented_rows import invented_rows
@@ -44,7 +45,18 @@ class RuntimeCosts:
     not_measured: dict[str, str] = field(default_factory=dict)
 
 
-_RUNTIMES = TypeAdapter(RuntimeCosts)
+@dataclass(frozen=True)
+class _TeacherCosts:
+    """Those of a teacher, whatever key a job knows it by, and why it has none, or no peak memory."""
+
+    runtimes: dict[RuntimeName, RuntimeCost]
+    why_none: str | None
+    why_no_peak: str | None
+    is_lasting: bool
+    """Whether later jobs would find the same."""
+
+
+_TEACHER_COSTS = TypeAdapter(_TeacherCosts)
 
 
 def measure_runtimes(trained: Trained, files: Sequence[MeasuredFile]) -> RuntimeCosts:
@@ -69,11 +81,13 @@ def _measured(trained: Trained, files: Sequence[MeasuredFile]) -> RuntimeCosts:
         found = _with_memory(measure(files, [network], trained.job.check_stop), files)
     for key in trained.teachers.uses:
         trained.job.check_stop()
-        document = trained.figures.measured(
-            trained.facts_of_teacher(key, "runtime"), partial(_document_of_teacher, trained, key), _is_steady
-        )
-        of_teacher = _RUNTIMES.validate_python(document)
-        found = RuntimeCosts({**found.costs, **of_teacher.costs}, {**found.not_measured, **of_teacher.not_measured})
+        facts = trained.facts_of_teacher(key, "runtime", threads=all_threads())
+        document = trained.figures.measured(facts, partial(_document_of_teacher, trained, key), _is_lasting)
+        of_teacher = _TEACHER_COSTS.validate_python(document)
+        reasons = {f"teacher/{key}": of_teacher.why_none, f"{key}/peak_memory_bytes": of_teacher.why_no_peak}
+        missing = {f"runtime/{name}": reason for name, reason in reasons.items() if reason is not None}
+        costs = {key: of_teacher.runtimes} if of_teacher.runtimes else {}
+        found = RuntimeCosts({**found.costs, **costs}, {**found.not_measured, **missing})
     return found
 
 
@@ -81,11 +95,13 @@ def _document_of_teacher(trained: Trained, key: str) -> Any:
     """The costs of a teacher, which is written as ONNX for it, as JSON."""
     with TemporaryDirectory(dir=trained.job.order.attempt_dir) as folder, ExitStack() as modes:
         file = _teacher_file(trained, key, Path(folder) / "teacher.onnx")
-        why_not = file if isinstance(file, str) else fault_of(file)
-        files = [file] if isinstance(file, MeasuredFile) and why_not is None else []
+        fault = Fault(file, is_lasting=True) if isinstance(file, str) else fault_of(file)
+        files = [file] if isinstance(file, MeasuredFile) and fault is None else []
         found = _with_memory(measure(files, _teacher_network(trained, key, modes), trained.job.check_stop), files)
-    missing = {f"runtime/teacher/{key}": str(why_not)} if not files else {}
-    return _RUNTIMES.dump_python(RuntimeCosts(found.costs, {**missing, **found.not_measured}), mode="json")
+    why_no_peak = next(iter(found.not_measured.values()), None)
+    is_lasting = (fault is None or fault.is_lasting) and why_no_peak is None
+    costs = _TeacherCosts(found.costs.get(key, {}), fault.message if fault else None, why_no_peak, is_lasting)
+    return _TEACHER_COSTS.dump_python(costs, mode="json")
 
 
 def _with_memory(costs: Costs, files: Sequence[MeasuredFile]) -> RuntimeCosts:
@@ -94,12 +110,10 @@ def _with_memory(costs: Costs, files: Sequence[MeasuredFile]) -> RuntimeCosts:
     return RuntimeCosts(costs, {f"runtime/{party}/peak_memory_bytes": _NO_MEMORY for party in unknown})
 
 
-def _is_steady(document: dict[str, Any]) -> bool:
-    """Whether the machine was quiet enough for later jobs to compare with these times."""
-    of_runtimes = (each for by_runtime in document["costs"].values() for each in by_runtime.values())
-    return all(
-        time["steady"] for each in of_runtimes for by_size in each["latency"].values() for time in by_size.values()
-    )
+def _is_lasting(document: dict[str, Any]) -> bool:
+    """Whether later jobs would find the same, and the machine was quiet enough for them to compare with its times."""
+    latencies = (latency for each in document["runtimes"].values() for latency in each["latency"].values())
+    return document["is_lasting"] and all(time["steady"] for each in latencies for time in each.values())
 
 
 def _teacher_network(trained: Trained, key: str, modes: ExitStack) -> list[MeasuredNetwork]:
