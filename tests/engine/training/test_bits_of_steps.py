@@ -102,12 +102,14 @@ def test_the_backward_pass_of_terms_has_the_bits_of_that_of_their_weighted_sum(d
 def test_outputs_that_are_softened_once_give_the_bits_of_those_softened_in_each_batch() -> None:
     outputs = scores(300, 17).float()
     outputs[7] = torch.nan
-    term = kd_term(outputs, outputs.roll(1, 0), tau=3.0)
-    assert isinstance(term, ClassSoftTargets)
+    built = kd_term(outputs, outputs.roll(1, 0), tau=3.0)
+    assert isinstance(built, ClassSoftTargets)
+    term = built.softened_once()
     each = tuple(term._softened(column, spec, places(300), 3.0)[0] for column, spec in _columns(term))
     for rows in (places(64), places([299, 0, 7, 8, 150])):
         whole = term.losses(TermInputs(scores(len(rows), 17, seed=1).float()), rows)
         assert whole.isfinite().all()
+        assert torch.equal(whole, built.losses(TermInputs(scores(len(rows), 17, seed=1).float()), rows))
         for (column, spec), done, all_rows in zip(_columns(term), term.softened, each, strict=True):
             assert done is not None
             by_batch, _ = term._softened(column, spec, rows, 3.0)
@@ -123,7 +125,7 @@ def test_outputs_that_are_softened_once_are_not_those_of_another_temperature() -
     assert isinstance(term, ClassSoftTargets)
     temperatures: list[float | Tensor] = [1.5, torch.tensor(1.5)]
     for tau in temperatures:
-        mapped = replace(term, temperature=partial(_constant, tau))
+        mapped = replace(term.softened_once(), temperature=partial(_constant, tau))
         assert torch.equal(mapped.losses(inputs, rows), other.losses(inputs, rows))
 
 

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, assert_never
 
@@ -134,7 +134,7 @@ class ClassSoftTargets:
     """float32 [N]; None: every row weighs 1, as in a relational term."""
     softened: tuple["Softened | None", ...] = ()
     """The log-probabilities of each teacher on all rows, which no step needs to compute again; None where they are not
-    the same in every step, or take much memory.
+    the same in every step, or take much memory. Empty until `softened_once`.
     """
 
     @classmethod
@@ -156,7 +156,6 @@ class ClassSoftTargets:
         counted = ensemble.counted
         if needed is not None and not term.counts_unlabelled:
             counted = counted & (needed >= 0)
-        pairs = zip(ensemble.outputs, ensemble.specs, strict=True)
         return cls(
             name=name,
             weight=term.share,
@@ -172,8 +171,26 @@ class ClassSoftTargets:
             drawn=term.takes_drawn_classes,
             taps=() if exits is None else exits.layers,
             exits=exits,
-            softened=tuple(_softened_once(column, spec, term) for column, spec in pairs),
         )
+
+    def softened_once(self) -> "ClassSoftTargets":
+        """The same for a run that begins, with the teachers' outputs softened for all rows. It is as large as they are:
+        a search has as many terms as candidates, of which one trains.
+        """
+        pairs = zip(self.ensemble.outputs, self.ensemble.specs, strict=True)
+        return replace(self, softened=tuple(self._softened_once(*each) for each in pairs))
+
+    def _softened_once(self, column: ColumnLike, spec: OutputSpec) -> "Softened | None":
+        """A teacher's log-probabilities on all rows, each with the bits of `_softened`."""
+        tau = self.temperature(0.0)
+        if not isinstance(tau, int | float) or tau != self.temperature(1.0) or self.standardize:
+            return None
+        if not isinstance(column, Column) or column.values.device.type != column.device.type:
+            return None
+        if column.values.nbytes > _MOST_SOFTENED_BYTES:
+            return None
+        assert isinstance(spec, ClassOutput)
+        return Softened(tau, Column(softened(class_scores(column.values.nan_to_num(), spec), tau), column.device))
 
     def losses(self, inputs: TermInputs, rows: Rows) -> Tensor:
         """Additive: [n], 0 where not counted. Relational: the mean over the counted rows, a scalar."""
@@ -203,7 +220,8 @@ class ClassSoftTargets:
         """The mean of the teachers, each softened first: log-probabilities [n, C], and the weights of drawn classes."""
         ensemble = self.ensemble
         each: list[tuple[Tensor, Tensor | None]] = []
-        for column, spec, done in zip(ensemble.outputs, ensemble.specs, self.softened, strict=True):
+        known = self.softened or [None] * len(ensemble.specs)
+        for column, spec, done in zip(ensemble.outputs, ensemble.specs, known, strict=True):
             if done is not None and done.holds(tau):
                 each.append((done.column.take(rows), None))
             else:
@@ -348,19 +366,6 @@ class Softened:
     def holds(self, tau: float | Tensor) -> bool:
         """Whether they are those of this temperature: a search maps a term over several."""
         return isinstance(tau, int | float) and tau == self.temperature
-
-
-def _softened_once(column: ColumnLike, spec: OutputSpec, term: LogitTerm) -> Softened | None:
-    """A teacher's log-probabilities on all rows, each with the bits of `_softened`; None where the temperature or the
-    column is not the same in every step, or the column takes much memory.
-    """
-    tau = term.temperature
-    if not isinstance(tau, int | float) or not isinstance(column, Column) or term.standardize:
-        return None
-    if column.values.device.type != column.device.type or column.values.nbytes > _MOST_SOFTENED_BYTES:
-        return None
-    assert isinstance(spec, ClassOutput)
-    return Softened(tau, Column(softened(class_scores(column.values.nan_to_num(), spec), tau), column.device))
 
 
 def _only(outputs: Sequence[Tensor], rows: Rows, counted: Tensor) -> tuple[list[Tensor], Rows]:

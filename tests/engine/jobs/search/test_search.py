@@ -1,5 +1,7 @@
 """Searches select, and the winner is trained again on the plain path; folds, controls, interruptions."""
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from tests.engine.harness import EngineHarness, StopAtStep, report_of
 from tests.engine.jobs.distillation.method_specs import TRAINING, add_teachers, job, soft
 from workers.engine.common.stop import Stopped
 from workers.engine.jobs.search import folds
+from workers.engine.losses.soft_target_losses import ClassSoftTargets, Softened
 
 Json = dict[str, Any]
 TEMPERATURES = {"search": [1.0, 2.0, 8.0]}
@@ -105,3 +108,26 @@ def test_candidates_that_train_as_one_step_score_as_they_do_alone(harness: Engin
     assert alone.search is not None
     for one, other in zip(together.search.trials, alone.search.trials, strict=True):
         assert one.score == pytest.approx(other.score, abs=1 / 36 + 1e-9), "a validation row at most"
+
+
+def test_soft_targets_of_all_rows_are_those_of_one_candidate_at_a_time(
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trap: candidates are built before the first trains, and each copy is as large as the teacher's outputs."""
+    add_teachers(harness)
+    kept: list[weakref.ref[Softened]] = []
+    alive: list[int] = []
+    softened_once = ClassSoftTargets.softened_once
+
+    def counted(term: ClassSoftTargets) -> ClassSoftTargets:
+        gc.collect()
+        alive.append(sum(each() is not None for each in kept))
+        made = softened_once(term)
+        kept.extend(weakref.ref(each) for each in made.softened if each is not None)
+        return made
+
+    monkeypatch.setattr(ClassSoftTargets, "softened_once", counted)
+    spec = soft({"method": "kd", "temperature": TEMPERATURES})
+    harness.run(spec | {"student": {"family": "mlp", "hidden": [8], "dropout": 0.1}, "control": False})
+    assert len(kept) == len(TEMPERATURES["search"]) + 1, "of the winner's own run as well"
+    assert max(alive) <= 1

@@ -12,6 +12,7 @@ from workers.engine.balancing import Balancer, TowerRows, make_balancer
 from workers.engine.balancing.relation.matrix import Relation
 from workers.engine.jobs.runs.run import Run
 from workers.engine.jobs.runs.scoring import Scoring
+from workers.engine.losses.soft_target_losses import ClassSoftTargets
 from workers.engine.losses.term import Term
 from workers.engine.models import Network, build, initialise
 from workers.engine.tasks.task import Task
@@ -93,6 +94,7 @@ def _make_learner(
     device: torch.device,
     group: str | None,
 ) -> Learner:
+    tasks = [_softened_once(task) for task in tasks]
     network = build(architecture)
     initialise(network, run.training.seed)
     if architecture not in run.run_spec.peers:  # which start from random weights
@@ -109,6 +111,12 @@ def _make_learner(
         names = [task.name for task in tasks]
         learner.observer = Observer(names, schedule.steps, follows or run.run_spec.probe, live)
     return learner
+
+
+def _softened_once(task: Task) -> Task:
+    """The task with soft targets for all rows, which are gone with the learner."""
+    terms = (term.softened_once() if isinstance(term, ClassSoftTargets) else term for term in task.terms)
+    return replace(task, terms=tuple(terms))
 
 
 def _make_balancer(run: Run, tasks: Sequence[Task], relation: Relation | None) -> Balancer:
