@@ -1,9 +1,11 @@
 """Executes the runs of a training job: estimate of R, search, student, further seeds, baselines."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import cache, partial
 
+from app.contracts.problems import UserError
 from app.contracts.reports.report import TargetUse
 from app.contracts.resolving.recipe.weak_teacher import for_weak_teachers
 from app.contracts.wire.events import WarningEvent
@@ -75,7 +77,8 @@ class TrainingRuns:
             runner, run_of, control_of, self._is_undecided, self._decisions, weights, plan.beside_controls
         )
         for request in seed_runs.requests():
-            request.result = runner.run(request.run)
+            with suppress(UserError) if request.is_trial else nullcontext():
+                request.result = runner.run(request.run)
         seeds, main = seed_runs.seeds, seed_runs.run_of(0)
         with_baselines = [seed_runs.run_of(i) for i in range(main.run_spec.repeats)]
         runner.skip(plan.offset_after_seeds(main) - seed_runs.offset, seed_runs.offset, main.schedule().epochs)

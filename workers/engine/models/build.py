@@ -49,8 +49,7 @@ def build(architecture: Architecture) -> Network:
         return LibraryNetwork(architecture)
     scheme = scheme_of(architecture.sharing)
     network = NETWORKS[architecture.family](architecture) if scheme is None else _shared(architecture, scheme)
-    of_images = architecture.has_feature_maps and len(network.input_shape) == 3
-    network.channels_last = of_images and memory_format_of_new_networks() == "channels_last"
+    network.channels_last = architecture.maps_images and memory_format_of_new_networks() == "channels_last"
     return network
 
 

@@ -18,6 +18,7 @@ RowKind = Literal["numbers", "tokens"]
 """What a row is: numbers of any meaning, or the ids of the tokens of a text."""
 RowSides = tuple[tuple[str, ...], ...]
 Width = Annotated[int, Field(ge=1, le=16_384)]
+_SIDES_OF_IMAGES = 3
 BlockIndex = Annotated[int, Field(ge=0, le=4095)]
 
 
@@ -47,6 +48,11 @@ class Family(Contract):
         description="How several tasks share the trunk: `hard` is one trunk and one head a task. A name, or an object "
         "with settings; `trunks` needs its `groups`, and `mtan` a convnet or a resnet.",
     )
+
+    @property
+    def maps_images(self) -> bool:
+        """Whether its rows are images and its trunk begins with their feature maps, which have an order in memory."""
+        return self.has_feature_maps and len(self.input_shape or ()) == _SIDES_OF_IMAGES
 
     @property
     def input_sides(self) -> RowSides:

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import torch
 
+from tests.engine.harness import EngineHarness, report_of
+from tests.engine.jobs.distillation.trained_jobs import DISTILL, add_trained_teacher
 from workers.engine.common import files
 from workers.engine.common.cache_folder import STALE_SECONDS
 from workers.engine.jobs.runs import control_cache as controls
@@ -99,3 +101,16 @@ def test_a_control_that_was_used_stays_where_a_newer_one_was_not(
     assert ControlCache(tmp_path).find("used") is not None  # and is undamaged
     assert _keep(tmp_path, "new")
     assert {path.name for path in tmp_path.iterdir()} == {"used", "new"}
+
+
+def test_jobs_that_differ_in_what_follows_from_their_teachers_share_a_control(harness: EngineHarness) -> None:
+    """A larger teacher has threads of its own, and one of images an order in memory that an mlp does not have."""
+    add_trained_teacher(harness)
+    spec = {**DISTILL, "control": True}
+    changes: list[dict[str, Any]] = [{}, {"teacher_threads": 2}, {"memory_format": "channels_last"}]
+    reports = [
+        report_of(harness.run({**spec, "training": {**spec["training"], **each}}, f"job-{i}"))
+        for i, each in enumerate(changes)
+    ]
+    controls = [report.control for report in reports if report.control is not None]
+    assert [each.cached for each in controls] == [False, True, True]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.contracts.problems import UserError
 from app.contracts.wire.events import ChildEvent, MetricsEvent, ProgressEvent
 from tests.engine.harness import EngineHarness, StopAtStep, report_of
 from tests.engine.jobs.distillation.test_weak_teachers import (
@@ -21,7 +22,11 @@ from tests.engine.jobs.distillation.test_weak_teachers import (
 )
 from tests.engine.jobs.preflight.test_preflight import preflight
 from tests.exhaustive import sample
+from workers.engine.common.files import read_document
 from workers.engine.common.stop import Stopped
+from workers.engine.jobs.runs.results import RunResult
+from workers.engine.jobs.runs.run import Run
+from workers.engine.jobs.runs.runner import Runner
 
 CORES: dict[str, Any] = {"cores": 2}
 
@@ -107,6 +112,28 @@ def test_a_job_that_is_stopped_anywhere_ends_the_same(
     assert last_points(events).keys() == expected.keys()
     for name, values in last_points(events).items():
         np.testing.assert_array_equal(np.array(values, float), np.array(expected[name], float), err_msg=name)
+
+
+@pytest.mark.parametrize(("teacher", "fails"), [(WEAK, "beside"), (STRONG, "repeat-1-beside")])
+def test_a_student_that_fails_beside_its_control_trains_after_it(
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch, teacher: str, fails: str
+) -> None:
+    """The weights may be those of a weak teacher, with which it does not diverge; memory may be enough for one."""
+    teachers(harness)
+    run(harness, distill(teacher, repeats=2), "after")
+    execute = Runner.run
+
+    def failing(runner: Runner, each: Run) -> RunResult:
+        if each.name == fails:
+            raise UserError("diverged", "on purpose")
+        return execute(runner, each)
+
+    monkeypatch.setattr(Runner, "run", failing)
+    run(harness, distill(teacher, repeats=2), **CORES)
+    for role in ("student", "control"):
+        assert harness.digest("job", role=role) == harness.digest("after", role=role)
+    assert (progress(harness)[-1].step, progress(harness)[-1].percent) == (progress(harness)[-1].steps, 100.0)
+    assert (read_document(harness.folder / "job" / "checkpoints" / "seeds.json") or {})["beside"] is False
 
 
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {

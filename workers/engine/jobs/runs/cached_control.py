@@ -66,7 +66,7 @@ def control_facts(run: Run, schedule: BatchSchedule, order: Order, data: JobData
         return baseline_facts(run_spec, run.tasks[0].student, schedule, data)
     return {
         "architecture": run_spec.architecture.model_dump(mode="json"),
-        "training": run.training.model_dump(mode="json"),
+        "training": run.training.model_dump(mode="json", exclude=_of_teachers(run_spec.architecture)),
         "smoothing": run_spec.control_smoothing,
         "tasks": [[task.name, task.target, task.weight, label_loss_facts(task)] for task in run_spec.tasks],
         **_row_weights(run_spec.tasks),
@@ -76,6 +76,11 @@ def control_facts(run: Run, schedule: BatchSchedule, order: Order, data: JobData
         **({"reads": list(data.names)} if len(data.names) < len(data.dataset.rows_of) else {}),
         "rows": digest_of([schedule.rows.tolist(), schedule.validation.tolist()]),
     }
+
+
+def _of_teachers(architecture: Architecture) -> set[str]:
+    """The settings that follow from the teachers, and that no bit of a control depends on."""
+    return {"teacher_threads"} if architecture.maps_images else {"teacher_threads", "memory_format"}
 
 
 def _row_weights(tasks: Sequence[TaskSpec]) -> dict[str, Any]:

@@ -23,3 +23,7 @@ class Decisions:
             write_document(self._path, document)
         decided: Decision = document[name]
         return decided
+
+    def replace(self, name: str, decision: Decision) -> None:
+        """Decide otherwise from now on."""
+        write_document(self._path, {**(read_document(self._path) or {}), name: decision})

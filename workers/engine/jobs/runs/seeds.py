@@ -53,6 +53,8 @@ class Request:
     """A run to execute; its result is written here before the next request."""
 
     run: Run
+    is_trial: bool = False
+    """Whether a UserError of it does not end the job: its result is None then."""
     result: RunResult | None = None
 
 
@@ -110,6 +112,13 @@ class SeedRuns:
         self.seeds.results.append(request.result)
         return request.result
 
+    def _tried(self, run: Run) -> Generator[Request, None, RunResult | None]:
+        request = Request(self._next(run), is_trial=True)
+        yield request
+        if request.result is not None:
+            self.seeds.results.append(request.result)
+        return request.result
+
     def _population(self, name: str, runs: Sequence[Run]) -> list[RunResult] | None:
         """The results of runs that train as one step; None where they have to train one after another."""
         offset = self.offset
@@ -145,8 +154,12 @@ class SeedRuns:
         for i in seeds:
             if usual and weights.weaker(self.seeds.controls):
                 break
-            usual.append((yield from self._run(self.run_of(i).beside_control)))
-            self.seeds.controls.append(usual[-1].models["control"])
+            result = yield from self._tried(self.run_of(i).beside_control)
+            if result is None:  # at other weights it may succeed, and with less memory one after another
+                yield from self._after_all(seeds, weights, trained=i + 1)
+                return
+            usual.append(result)
+            self.seeds.controls.append(result.models["control"])
         rest = seeds[len(usual) :]
         again = len(usual) if rest else 0
         self._add_steps(len(rest) + again)
@@ -156,6 +169,13 @@ class SeedRuns:
         self._add_steps(len(usual) - len(self.seeds.students) - again)
         for i in seeds[len(self.seeds.students) :]:
             self.seeds.students.append((yield from self._run(replace(self.run_of(i), control=False))))
+
+    def _after_all(self, seeds: range, weights: WeightsByControls, trained: int) -> Iterator[Request]:
+        """Train the students after the controls, where `trained` runs of both have been in vain."""
+        self.decisions.replace("beside", False)
+        self._add_steps(trained + len(seeds))
+        self.seeds.controls = []
+        yield from self._after_controls(seeds, weights)
 
     def _add_steps(self, runs: int) -> None:
         """Count so many runs that were not planned, at once, so that progress falls once at most."""
