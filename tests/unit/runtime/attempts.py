@@ -5,6 +5,7 @@ It becomes the user, confines itself as the child of this order, tries everythin
 
 import ctypes
 import errno
+import fcntl
 import json
 import mmap
 import os
@@ -168,6 +169,8 @@ def _processes(at: Targets) -> dict[str, Callable[[], object]]:
         "ptrace": lambda: call("ptrace", 16, at.process, 0, 0),
         "process_vm_readv": lambda: _peek(at.process),
         "kill": lambda: os.kill(at.process, 0),
+        "own a descriptor for another": lambda: fcntl.fcntl(0, fcntl.F_SETOWN, at.process),
+        "own a descriptor for another by ioctl": lambda: fcntl.ioctl(0, 0x8901, struct.pack("i", at.process)),
         "pidfd_open": lambda: os.pidfd_open(at.process),
         "change another's limits": lambda: resource.prlimit(at.process, resource.RLIMIT_CPU, limits),
         "change another's priority": lambda: os.setpriority(os.PRIO_PROCESS, at.process, 19),

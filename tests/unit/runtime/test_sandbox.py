@@ -77,6 +77,8 @@ OUTCOMES = {
     "ptrace": DENIED,
     "process_vm_readv": DENIED,
     "kill": DENIED,
+    "own a descriptor for another": DENIED,
+    "own a descriptor for another by ioctl": DENIED,
     "pidfd_open": DENIED,
     "change another's limits": DENIED,
     "change another's priority": DENIED,

@@ -246,6 +246,7 @@ class Learner:
         assert self._values is not None
         scales = [1.0 / (term.count or 1) for term in self._terms]
         self.recorder.add(self._values, step + 1, epoch, scales, self._weights())
+        self._terms = ()  # they hold the graphs of terms that have no weight
 
     def _rate(self, step: int) -> float:
         """The learning rate of a step (from 0)."""

@@ -14,7 +14,8 @@ from workers.runtime.child.system_calls import NEWER, Calls, calls_of_this_machi
 _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
 _LOAD, _EQUAL, _ANY_BIT, _AT_LEAST, _RETURN = 0x20, 0x15, 0x45, 0x35, 0x06
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
-_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16  # offsets in struct seccomp_data; little endian, low words
+# Offsets in struct seccomp_data; little endian, low words.
+_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT, _SECOND_ARGUMENT = 0, 4, 16, 24
 _CLONE_THREAD = 0x00010000
 _X32 = 0x40000000
 _THIS_PROCESS = 0
@@ -51,6 +52,14 @@ def _first_argument(number: int, allowed: tuple[int, ...], error: int) -> bytes:
     return _number_is(number, body + _deny(error))
 
 
+def _second_argument(number: int, denied: tuple[int, ...]) -> bytes:
+    """Deny a call with these second arguments alone."""
+    body = _instruction(_LOAD, _SECOND_ARGUMENT)
+    for value in denied:
+        body += _instruction(_EQUAL, value, 0, 1) + _deny()
+    return _number_is(number, body + _instruction(_RETURN, _ALLOW))
+
+
 def _threads_only(calls: Calls) -> bytes:
     thread = _instruction(_LOAD, _FIRST_ARGUMENT) + _instruction(_ANY_BIT, _CLONE_THREAD, 1, 0)
     return _number_is(calls.clone, thread + _deny() + _instruction(_RETURN, _ALLOW))
@@ -75,6 +84,8 @@ def deny_calls(*, local_sockets: bool = False) -> bool:
         program += _number_is(number, _deny())
     for number in calls.own_process:
         program += _first_argument(number, (_THIS_PROCESS, os.getpid()), errno.EPERM)
+    for number, seconds in calls.owners:
+        program += _second_argument(number, seconds)
     families = (int(socket.AF_UNIX),) if local_sockets else ()
     program += _first_argument(calls.socket, families, errno.EACCES) + _threads_only(calls)
     program += _instruction(_RETURN, _ALLOW)

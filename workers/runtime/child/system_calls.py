@@ -36,6 +36,11 @@ OTHER_PROCESSES: Final[dict[str, Numbers]] = {
 }
 OWN_PROCESS: Final[dict[str, Numbers]] = {"kill": (62, 129), "tgkill": (234, 131), "prlimit64": (302, 261)}
 """Allowed for this process alone: their first argument is its id. A child ends itself by the first."""
+OWNERS: Final[dict[str, tuple[Numbers, tuple[int, ...]]]] = {
+    "fcntl": ((72, 25), (8, 15)),  # F_SETOWN, F_SETOWN_EX
+    "ioctl": ((16, 29), (0x8901, 0x8902)),  # FIOSETOWN, SIOCSPGRP
+}
+"""Denied with these second arguments: they name a process to which the kernel sends a signal of the caller's choice."""
 ATTRIBUTES: Final[dict[str, Numbers]] = {
     # Landlock does not cover owners, modes, times and extended attributes, and nothing here changes them.
     "chmod": (90, None),
@@ -147,6 +152,8 @@ class Calls:
     socket: int
     clone: int
     own_process: tuple[int, ...]
+    owners: tuple[tuple[int, tuple[int, ...]], ...]
+    """Numbers with the second arguments that are denied."""
     denied: tuple[int, ...]
     absent: tuple[int, ...]
 
@@ -166,6 +173,7 @@ def calls_of_this_machine() -> Calls | None:
         socket,
         clone,
         own_process=numbers(*OWN_PROCESS.values()),
+        owners=tuple((number, seconds) for pair, seconds in OWNERS.values() for number in numbers(pair)),
         denied=numbers(*DENIED.values()),
         absent=numbers(*ABSENT.values()),
     )

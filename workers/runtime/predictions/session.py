@@ -16,11 +16,15 @@ from app.queue.predictions.records import Answered
 from workers.runtime.child import frames
 from workers.runtime.child.pool import Child, ChildPool
 from workers.runtime.child.spool import Spool
-from workers.runtime.child.watchdog import Deadline, Watchdog
+from workers.runtime.child.watchdog import Watchdog
 from workers.runtime.clock import host_clock
 
 SILENT_SECONDS = 6.0
 """A child that shows no sign of life for so long is ended; it gives one every second, whatever it computes."""
+_SILENT = (
+    f"expected a sign of progress at least every {SILENT_SECONDS:.0f} s from the process that runs the model, found "
+    "none, and stopped it: send the request again"
+)
 _LOOK_SECONDS = 0.5
 _LONGEST_HEAD = 1 << 20
 _LONGEST_BODY = 128 << 20
@@ -45,7 +49,7 @@ class Session:
 
     def __init__(self, folder: Path, child: Child, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._spool = Spool(folder / "events.jsonl")
-        self._watchdog = Watchdog(SILENT_SECONDS, "send the request again")
+        self._watchdog = Watchdog(SILENT_SECONDS, advice="")
         self._folder = folder
         self._child = child
         self._reader = reader
@@ -94,18 +98,18 @@ class Session:
         receiving = asyncio.create_task(self._receive(seconds, "answer"))
         try:
             while not (await asyncio.wait({receiving}, timeout=_LOOK_SECONDS))[0]:
-                silence = await self.silence()
-                if silence is not None:
+                if await self.is_silent():
+                    receiving.cancel()
                     await self.close()
-                    raise SessionSilent("prediction_failed", silence.message)
+                    raise SessionSilent("prediction_failed", _SILENT)
             return receiving.result()
         finally:
             receiving.cancel()
 
-    async def silence(self) -> Deadline | None:
-        """The error of a child that no longer reports progress, also while it has no request."""
+    async def is_silent(self) -> bool:
+        """Whether the child no longer reports progress, also while it has no request."""
         self._watchdog.look(await asyncio.to_thread(self._spool.read))
-        return self._watchdog.exceeded
+        return self._watchdog.exceeded is not None
 
     async def _receive(self, seconds: float, what: str) -> Answered:
         try:

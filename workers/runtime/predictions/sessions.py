@@ -166,7 +166,7 @@ class Sessions:
 
 
 async def _is_silent(place: _Place) -> bool:
-    return place.session is not None and await place.session.silence() is not None
+    return place.session is not None and await place.session.is_silent()
 
 
 async def _close(place: _Place) -> None:
