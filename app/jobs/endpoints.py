@@ -20,6 +20,8 @@ from app.jobs import metrics, relation, retries, service, streams
 from app.jobs.points import FEWEST_POINTS, Wanted
 from app.jobs.repository import JobFilter
 from app.jobs.schemas import job_json
+from app.jobs.shown_reports import MEDIA_TYPES, shown
+from app.jobs.shown_reports import ReportFormat as ShownFormat
 
 router = guarded_router("/v1/jobs", "jobs")
 
@@ -55,6 +57,7 @@ Cut = Annotated[
         description="Of a multitask job, only the weights that this task needs: a network with the same predictions.",
     ),
 ]
+ReportFormat = Annotated[ShownFormat, Query(alias="format", description="Format of the answer.")]
 MetricsFormat = Annotated[Literal["json", "csv"], Query(alias="format", description="Format of the answer.")]
 Series = Annotated[
     list[str] | None,
@@ -265,16 +268,22 @@ async def get_job_metrics(
     responses={
         200: {
             "description": "The report.",
-            "content": {"application/json": {"schema": {"oneOf": [schema_of(name) for name in _REPORTS]}}},
+            "content": {
+                "application/json": {"schema": {"oneOf": [schema_of(name) for name in _REPORTS]}},
+                **{each: {"schema": {"type": "string"}} for each in MEDIA_TYPES.values()},
+            },
         },
         **problems(400, 404, 409),
     },
 )
-async def get_job_report(job_id: Identity, caller: KnownCaller, services: TheServices) -> Response:
+async def get_job_report(
+    job_id: Identity, caller: KnownCaller, services: TheServices, fmt: ReportFormat = "json"
+) -> Response:
     """Get the report of a succeeded job: teachers, student and control compared; of a preflight its estimates; of the
-    export of a quantized file what it loses.
+    export of a quantized file what it loses. As JSON, or for people: a page with charts that needs no other file,
+    Markdown, or plain text.
     """
-    return await service.report(services, caller, job_id)
+    return await shown(services, *await service.report(services, caller, job_id), fmt)
 
 
 @router.get(

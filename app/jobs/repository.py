@@ -256,6 +256,17 @@ async def report_texts(session: AsyncSession, ids: Collection[str]) -> dict[str,
     return dict((await session.execute(query)).all())
 
 
+async def reports_on_same_data(session: AsyncSession, job_id: str, most: int) -> list[str]:
+    """The newest reports, as JSON texts, of the project's other jobs with a student on one of this job's datasets."""
+    datasets = select(JobInputRow.dataset_id).where(JobInputRow.job_id == job_id, JobInputRow.dataset_id.is_not(None))
+    project = select(JobRow.project_id).where(JobRow.id == job_id).scalar_subquery()
+    query = select(type_coerce(ReportRow.report, Text)).join(JobRow, JobRow.id == ReportRow.job_id)
+    query = query.where(JobRow.project_id == project, JobRow.id != job_id, JobRow.kind.not_in(WITHOUT_STUDENT))
+    same = select(JobInputRow.job_id).where(JobInputRow.dataset_id.in_(datasets))
+    query = query.where(JobRow.id.in_(same)).order_by(JobRow.id.desc()).limit(most)
+    return list(await session.scalars(query))
+
+
 async def manifests_of(session: AsyncSession, ids: Collection[str]) -> dict[str, dict[str, Any]]:
     """The manifests of the datasets of these jobs that still exist, by the datasets' ids."""
     query = select(DatasetRow.id, DatasetRow.manifest).join(JobInputRow, JobInputRow.dataset_id == DatasetRow.id)

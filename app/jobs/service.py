@@ -208,8 +208,8 @@ async def delete(services: Services, caller: Caller, job_id: str) -> None:
         await idempotency.forget(session, _location(job_id))
 
 
-async def report(services: Services, caller: Caller, job_id: str) -> Response:
-    """The report of a job that has succeeded. Raises NotFound, Conflict."""
+async def report(services: Services, caller: Caller, job_id: str) -> tuple[StoredJob, str]:
+    """A job that has succeeded, and its report as JSON. Raises NotFound, Conflict."""
     row = await get(services, caller, job_id)
     if row.kind == "export" and json.loads(row.spec).get("dataset") is None:
         raise NotFound(
@@ -219,7 +219,7 @@ async def report(services: Services, caller: Caller, job_id: str) -> Response:
     row = _succeeded(row, has_report=True)
     async with services.database.read() as session:
         text = await repository.report_text(session, row.id)
-    return Response(text, media_type="application/json")
+    return row, existing(text)
 
 
 async def student_weights(services: Services, caller: Caller, job_id: str, task: str | None) -> ServedFile:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from app.contracts.reports.text.report import render
+from app.contracts.reports.document.text import render
 from tests.demo.console import heading, say
 from tests.demo.digits import write_few_labels
 from tests.demo.service import Curl, Service

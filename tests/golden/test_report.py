@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from app.contracts.reports.document.text import render
 from app.contracts.reports.relation import GroupsProposal, RelationReport
 from app.contracts.reports.report import (
     Environment,
@@ -23,7 +24,6 @@ from app.contracts.reports.report import (
     TargetUse,
     ThreadsName,
 )
-from app.contracts.reports.text.report import render
 from app.contracts.resources.manifests import ClassOutput, ValueOutput
 from app.contracts.specs.jobs import JOB_SPEC, MultitaskJob
 from tests.golden.files import held

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from app.contracts.reports.document.text import render
 from app.contracts.reports.report import (
     ClassFigures,
     Environment,
@@ -12,7 +13,6 @@ from app.contracts.reports.report import (
     Verdict,
 )
 from app.contracts.reports.search import SearchReport, Trial
-from app.contracts.reports.text.report import render
 
 VERDICT = {
     "verdict": "gain",

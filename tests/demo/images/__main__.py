@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from app.contracts.reports.text.report import render
+from app.contracts.reports.document.text import render
 from tests.demo.console import conclude, heading, say, student_verdicts
 from tests.demo.images.photos import CLASSES, COUNTS, LABELLED, write_photos
 from tests.demo.images.teacher import NAME, SIDE

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from app.contracts.reports.text.report import render
+from app.contracts.reports.document.text import render
 from tests.demo.console import conclude, heading, say, student_verdicts
 from tests.demo.service import Curl, Service
 from tests.demo.sounds.speech import DIGITS, LABELLED, by_espeak, by_tones, check_espeak, write_speech

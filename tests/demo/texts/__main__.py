@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from app.contracts.reports.text.report import render
+from app.contracts.reports.document.text import render
 from tests.demo.console import conclude, heading, say, student_verdicts
 from tests.demo.programs import program
 from tests.demo.service import Curl, Service

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from app.contracts.reports.document.text import render
 from app.contracts.reports.report import Environment, Latency, OnnxCheck, Report, TargetUse, Verdict
-from app.contracts.reports.text.report import render
 from app.contracts.resources.manifests import ClassOutput
 from app.contracts.specs.jobs import JOB_SPEC, DistillJob
 from workers.engine.evaluation.evaluate import Evaluation

@@ -6,13 +6,16 @@ import csv
 import hashlib
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import delete
 
 from app.contracts.problems import Rejection
+from app.contracts.reports.document.text import render
 from app.contracts.resources.splits import SplitName
+from app.contracts.wire.events import MetricPoint, MetricsEvent
 from app.contracts.wire.orders import InspectionOutcome
 from app.db.rows import ArtifactRow
 from app.queue.blobs import mark_stored
@@ -409,6 +412,35 @@ async def test_predictions_of_an_earlier_version_are_served_with_every_split(any
         answer = await any_harness.http.get(f"{path}/predictions?split={split}")
         assert (answer.status_code, answer.content) == (200, npz("test/row", "train/row"))
         assert f'filename="{job}.npz"' in answer.headers["content-disposition"]
+
+
+async def test_a_report_is_shown_as_a_page_as_markdown_and_as_text(any_harness: ApiHarness) -> None:
+    """The page has the curves of the job and the students of other jobs on the same data."""
+    report = json.loads((Path(__file__).parents[2] / "golden" / "report.json").read_text())
+    spec = await any_harness.train_spec()
+    for job_spec in (spec, spec | {"name": "student | <b>"}):
+        job = await any_harness.submit(job_spec)
+        claim = await any_harness.begin()
+        points = tuple(MetricPoint(series="train/loss", step=step, epoch=1, value=1.0 / step) for step in (1, 2, 3))
+        await any_harness.services.ledger.record(claim, [MetricsEvent(points=points)])
+        await any_harness.succeed(claim, safetensors(), report=report)
+    path = f"/v1/jobs/{job['id']}/report"
+    assert await any_harness.get(f"{path}?format=json") == await any_harness.get(path)
+    shown = {each: await any_harness.http.get(f"{path}?format={each}") for each in ("html", "markdown", "text")}
+    assert {each: answer.headers["content-type"] for each, answer in shown.items()} == {
+        "html": "text/html; charset=utf-8",
+        "markdown": "text/markdown; charset=utf-8",
+        "text": "text/plain; charset=utf-8",
+    }
+    assert shown["text"].text == render(report)
+    assert shown["markdown"].text.startswith("# student \\| \\<b\\> (train)\n\nTrained a student")
+    html = shown["html"]
+    assert "default-src 'none'" in html.headers["content-security-policy"]
+    assert "<h1>student | &lt;b&gt; (train)</h1>" in html.text
+    assert "train/loss by step" in html.text
+    assert "other jobs" in html.text
+    wrong = await any_harness.http.get(f"{path}?format=pdf")
+    assert (wrong.status_code, wrong.json()["code"]) == (400, "invalid_parameter")
 
 
 @pytest.mark.parametrize("part", ["report", "student/weights", "predictions"])

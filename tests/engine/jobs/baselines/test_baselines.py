@@ -7,7 +7,7 @@ import pytest
 from safetensors.torch import load_file
 
 from app.contracts.reports.baselines import BaselineReport
-from app.contracts.reports.text.report import render
+from app.contracts.reports.document.text import render
 from app.contracts.wire.events import CheckpointEvent, ProgressEvent
 from app.contracts.wire.orders import TrainingOutcome
 from tests.engine.harness import STUDENT, TEACHER, Arrays, EngineHarness, StopAtStep, blobs, report_of

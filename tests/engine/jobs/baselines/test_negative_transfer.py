@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from app.contracts.reports.baselines import TaskAgainstBaseline
+from app.contracts.reports.document.text import render
 from app.contracts.reports.report import Report
-from app.contracts.reports.text.report import render
 from tests.engine.harness import Arrays, EngineHarness, blobs, report_of
 from workers.engine.evaluation.verdict.negative_transfer import CONFLICTS, is_worse
 

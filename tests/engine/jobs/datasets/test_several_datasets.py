@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from app.contracts.reports.document.text import render
 from app.contracts.reports.preflight import PreflightReport
-from app.contracts.reports.text.report import render
 from app.contracts.specs.jobs import DatasetRef, MultitaskJob, PreflightJob
 from tests.engine.harness import DATASET, OTHER, TEACHER, Arrays, EngineHarness, blobs, report_of
 from tests.engine.jobs.distillation.trained_jobs import trained

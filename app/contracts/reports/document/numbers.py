@@ -1,18 +1,6 @@
-"""Formats numbers and tables as text. Standard library only."""
-
-from collections.abc import Sequence
+"""Formats numbers as text. Standard library only."""
 
 DASH = "-"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A text table: the first column is left-aligned, the others are right-aligned."""
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    lines = []
-    for row in (head, *rows):
-        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
 
 
 def count(value: int | None) -> str:

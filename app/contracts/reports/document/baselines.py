@@ -1,28 +1,27 @@
-"""Renders the comparison with single-task models as text. Standard library only."""
+"""The comparison with single-task models. Standard library only."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.contracts.reports.text.tables import count, figure, percent, signed, table
+from app.contracts.reports.document.blocks import Line, Section, Table
+from app.contracts.reports.document.numbers import count, figure, percent, signed
 
-_WIDTH = 110
 _HEAD = ("", "metric", "student", "baseline", "interval", "delta m", "verdict", "parameters")
 
 
-def baselines_text(report: Mapping[str, Any] | None) -> str:
+def baselines_sections(report: Mapping[str, Any] | None) -> list[Section]:
     """A line for each task, the mean, and the methods of the verdicts; empty without baselines."""
     if not report:
-        return ""
+        return []
     tasks: Mapping[str, Mapping[str, Any]] = report.get("tasks", {})
     rows = [_row(name, task) for name, task in tasks.items()]
     rows.append(["mean", *[""] * 4, percent(report.get("delta_m")), "", ""])
-    lines = ["against single-task baselines (delta m: relative gain, positive is better)", table(_HEAD, rows)]
-    lines += [f"delta m of {name}: {task['reason']}" for name, task in tasks.items() if task.get("reason")]
-    lines += [f"delta m, mean: {report['reason']}"] if report.get("reason") else []
-    for method in dict.fromkeys(task["method"] for task in tasks.values() if task.get("difference") is not None):
-        lines += textwrap.wrap(str(method), _WIDTH, initial_indent="  ", subsequent_indent="  ")
-    return "\n".join(lines)
+    lines = [Line(f"delta m of {name}: {task['reason']}") for name, task in tasks.items() if task.get("reason")]
+    lines += [Line(f"delta m, mean: {report['reason']}")] if report.get("reason") else []
+    methods = dict.fromkeys(task["method"] for task in tasks.values() if task.get("difference") is not None)
+    lines += [Line(str(method), is_detail=True) for method in methods]
+    table = Table(_HEAD, tuple(map(tuple, rows)))
+    return [Section("against single-task baselines (delta m: relative gain, positive is better)", (table, *lines))]
 
 
 def _row(name: str, task: Mapping[str, Any]) -> list[str]:

@@ -1,58 +1,45 @@
-"""Renders a report as text, with teachers, student and control side by side. Standard library only."""
+"""The sections of a report, with teachers, student and control side by side. Standard library only."""
 
 import statistics
-import textwrap
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
 
 from app.contracts.reports.confidence import level_text
-from app.contracts.reports.text.baselines import baselines_text
-from app.contracts.reports.text.relation import relation_text
-from app.contracts.reports.text.search import search_text
-from app.contracts.reports.text.tables import DASH, count, figure, signed, table
+from app.contracts.reports.document.baselines import baselines_sections
+from app.contracts.reports.document.blocks import Block, Line, Section, Table
+from app.contracts.reports.document.export import export_sections
+from app.contracts.reports.document.headline import QUALITY
+from app.contracts.reports.document.numbers import DASH, count, figure, signed
+from app.contracts.reports.document.parties import parties_of
+from app.contracts.reports.document.preflight import preflight_sections
+from app.contracts.reports.document.relation import relation_sections
+from app.contracts.reports.document.search import search_sections
 
-_QUALITY = ("mean_iou", "accuracy", "nll", "ece", "brier", "macro_f1", "auroc", "rmse", "mae", "r2", "cosine", "rows")
-_WIDTH = 110
 _WORST_CLASSES = 5
 
 
-def render(report: Mapping[str, Any]) -> str:
+def sections(report: Mapping[str, Any]) -> list[Section]:
     """The JSON of `GET /v1/jobs/{id}/report` as tables and a few sentences.
 
     Missing fields (of an older version) are shown as `-` or omitted.
     """
-    parts = [_costs(report), *_tasks(report), baselines_text(report.get("baselines"))]
-    parts += [relation_text(report.get("relation")), search_text(report.get("search"))]
-    parts += [_compression(report), _notes(report)]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return _OF_KINDS.get(str(report.get("kind")), _of_training)(report)
 
 
-def _parties(report: Mapping[str, Any], task: str | None = None) -> list[tuple[str, Mapping[str, Any]]]:
-    """(heading, party): teachers (of one task, or all of them once), student, control, baseline of the task."""
-    teachers: dict[str, Mapping[str, Any]] = {}
-    for party in report.get("teachers", ()):
-        if task is None or party.get("task") == task:
-            teachers.setdefault(_identity(party), party)
-    parties = [(_teacher_heading(party), party) for party in teachers.values()]
-    parties.append(("student", report["student"]))
-    if report.get("control"):
-        parties.append(("control", report["control"]))
-    baseline = (report.get("baselines") or {}).get("tasks", {}).get(task, {})
-    if baseline.get("quality"):
-        parties.append(("baseline", {"tasks": {task: baseline["quality"]}}))
-    return parties
+def _of_training(report: Mapping[str, Any]) -> list[Section]:
+    return [
+        *_costs(report),
+        *_tasks(report),
+        *baselines_sections(report.get("baselines")),
+        *relation_sections(report.get("relation")),
+        *search_sections(report.get("search")),
+        *_compression(report),
+        *_notes(report),
+    ]
 
 
-def _identity(party: Mapping[str, Any]) -> str:
-    return str(party.get("model") or party.get("digest") or party.get("name"))
-
-
-def _teacher_heading(party: Mapping[str, Any]) -> str:
-    return f"teacher {party['name']}" if party.get("name") else "teacher"
-
-
-def _costs(report: Mapping[str, Any]) -> str:
-    parties = _parties(report)
+def _costs(report: Mapping[str, Any]) -> list[Section]:
+    parties = parties_of(report)
     rows = [
         ["parameters", *(count(party.get("parameters")) for _, party in parties)],
         ["bytes", *(count(party.get("bytes")) for _, party in parties)],
@@ -65,10 +52,14 @@ def _costs(report: Mapping[str, Any]) -> str:
     rows += [[f"ONNX Runtime, batch {size} (ms)", *(_latency(party, size) for _, party in exported)] for size in sizes]
     if any(party.get("steps") is not None for _, party in parties):
         rows.append(["steps", *(count(party.get("steps")) for _, party in parties)])
-    return table(["", *(heading for heading, _ in parties)], rows)
+    return [Section("Costs", (_table(["", *(heading for heading, _ in parties)], rows),), is_plain=True)]
 
 
-def _tasks(report: Mapping[str, Any]) -> Iterable[str]:
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    return Table(tuple(head), tuple(map(tuple, rows)))
+
+
+def _tasks(report: Mapping[str, Any]) -> Iterable[Section]:
     """A section for each task: metrics on the test split, fidelity, verdict."""
     names = dict.fromkeys(
         name
@@ -76,51 +67,49 @@ def _tasks(report: Mapping[str, Any]) -> Iterable[str]:
         for name in source
     )
     for name in names:
-        parties = _parties(report, name)
+        parties = parties_of(report, name)
         metrics = [party.get("tasks", {}).get(name, {}) for _, party in parties]
         rows = [
             [key, *(figure(values.get(key)) for values in metrics)]
-            for key in _QUALITY
+            for key in QUALITY
             if any(key in values for values in metrics)
         ]
-        lines = [f"{name} (test split)"]
-        if rows:
-            lines.append(table(["", *(heading for heading, _ in parties)], rows))
+        lines: list[Block] = [_table(["", *(heading for heading, _ in parties)], rows)] if rows else []
         lines += _fidelity(report.get("fidelity", {}).get(name))
         lines += _verdict(report.get("verdict", {}).get(name))
         lines += _seeds(report, name)
         lines += _class_weights(report.get("class_weights", {}).get(name))
         lines += _worst_classes(report.get("per_class", {}).get(name))
         lines += _robustness(report.get("robustness", {}).get(name))
-        yield "\n".join(lines)
+        yield Section(f"{name} (test split)", tuple(lines), task=name)
 
 
-def _fidelity(fidelity: Mapping[str, Any] | None) -> list[str]:
+def _fidelity(fidelity: Mapping[str, Any] | None) -> list[Line]:
     if not fidelity:
         return []
     texts = {"agreement": "agrees on {} of the rows", "kl": "KL {} nats", "rmse": "rmse {}"}
     parts = [text.format(figure(fidelity[key])) for key, text in texts.items() if fidelity.get(key) is not None]
-    return [f"student to teacher: {', '.join(parts)}"] if parts else []
+    return [Line(f"student to teacher: {', '.join(parts)}")] if parts else []
 
 
-def _verdict(verdict: Mapping[str, Any] | None) -> list[str]:
+def _verdict(verdict: Mapping[str, Any] | None) -> list[Line]:
     if not verdict:
         return []
-    lines = [f"verdict: {verdict['verdict']}"]
+    word = f"verdict: {verdict['verdict']}"
     if verdict.get("difference") is not None:
         interval = verdict.get("interval")
         level = level_text(verdict.get("confidence"))
         range_ = f", {level} interval {interval[0]:+.4f} to {interval[1]:+.4f}" if interval else ""
         margin = verdict.get("margin")
         limit = f", margin {margin:.4g}" if margin is not None else ""
-        lines[0] += f" ({verdict.get('metric')} {verdict['difference']:+.4f} against the control{range_}{limit})"
-    lines += _repeats(verdict)
+        word += f" ({verdict.get('metric')} {verdict['difference']:+.4f} against the control{range_}{limit})"
+    lines = [Line(word), *_repeats(verdict)]
     if verdict.get("method"):
-        lines += _indented(str(verdict["method"]))
+        lines.append(Line(str(verdict["method"]), is_detail=True))
     return lines + _settling(verdict.get("would_settle"))
 
 
-def _settling(settling: Mapping[str, Any] | None) -> list[str]:
+def _settling(settling: Mapping[str, Any] | None) -> list[Line]:
     """What would decide an open verdict."""
     if not settling:
         return []
@@ -128,28 +117,25 @@ def _settling(settling: Mapping[str, Any] | None) -> list[str]:
     enough = " or ".join(f"{count(number)} {noun}" for noun, number in ways.items() if number is not None)
     size = f"a difference of {settling['size']:.4g}"
     first = f"{enough} would settle {size}." if enough else f"Neither repeats nor test rows alone would settle {size}."
-    return _indented(f"{first} {settling['because']}")
+    return [Line(f"{first} {settling['because']}", is_detail=True)]
 
 
-def _indented(text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="  ")
-
-
-def _seeds(report: Mapping[str, Any], name: str) -> list[str]:
+def _seeds(report: Mapping[str, Any], name: str) -> list[Line]:
     """The first metric of each seed's student, where no verdict lists them."""
     seeds = report.get("seeds", {}).get(name, ())
     if not seeds or (report.get("verdict", {}).get(name) or {}).get("students"):
         return []
-    metric = next(key for key in _QUALITY if key in seeds[0])
-    return [f"students by seed: {metric} {', '.join(figure(each.get(metric)) for each in seeds)}"]
+    metric = next(key for key in QUALITY if key in seeds[0])
+    return [Line(f"students by seed: {metric} {', '.join(figure(each.get(metric)) for each in seeds)}")]
 
 
-def _repeats(verdict: Mapping[str, Any]) -> list[str]:
+def _repeats(verdict: Mapping[str, Any]) -> list[Line]:
     """Mean and standard deviation over seeds, if there are several students or controls."""
     groups = {key: verdict.get(key) or () for key in ("students", "controls")}
     if max(map(len, groups.values())) < 2:
         return []
-    return [f"  over seeds, mean ± sd: {', '.join(_spread(key, values) for key, values in groups.items() if values)}"]
+    spreads = ", ".join(_spread(key, values) for key, values in groups.items() if values)
+    return [Line(f"over seeds, mean ± sd: {spreads}", is_detail=True)]
 
 
 def _spread(group: str, values: Sequence[float]) -> str:
@@ -157,16 +143,17 @@ def _spread(group: str, values: Sequence[float]) -> str:
     return f"{len(values)} {group} {statistics.fmean(values):.4f}{deviation}"
 
 
-def _class_weights(weights: Mapping[str, float] | None) -> list[str]:
+def _class_weights(weights: Mapping[str, float] | None) -> list[Line]:
     """The largest class weights in the loss on labels."""
     if not weights:
         return []
     largest = sorted(weights, key=lambda name: -weights[name])[:_WORST_CLASSES]
     more = f" and {len(weights) - len(largest)} more" if len(weights) > len(largest) else ""
-    return ["class weights in the loss: " + ", ".join(f"{name} {_short(weights[name])}" for name in largest) + more]
+    listed = ", ".join(f"{name} {_short(weights[name])}" for name in largest)
+    return [Line(f"class weights in the loss: {listed}{more}")]
 
 
-def _worst_classes(classes: Sequence[Mapping[str, Any]] | None) -> list[str]:
+def _worst_classes(classes: Sequence[Mapping[str, Any]] | None) -> list[Table]:
     """The first classes of a list that is sorted by F1 difference, the largest loss first."""
     if not classes:
         return []
@@ -183,14 +170,14 @@ def _worst_classes(classes: Sequence[Mapping[str, Any]] | None) -> list[str]:
         ]
         for each in shown
     ]
-    return [table(head, rows)]
+    return [_table(head, rows)]
 
 
 def _class_name(entry: Mapping[str, Any]) -> str:
     return str(entry.get("name") or entry.get("index"))
 
 
-def _robustness(entries: Sequence[Mapping[str, Any]] | None) -> list[str]:
+def _robustness(entries: Sequence[Mapping[str, Any]] | None) -> list[Table]:
     """A line for each corruption; cells have the metric at each severity."""
     if not entries:
         return []
@@ -201,17 +188,18 @@ def _robustness(entries: Sequence[Mapping[str, Any]] | None) -> list[str]:
     for name in dict.fromkeys(entry["corruption"] for entry in entries):
         by_severity = [entry.get("parties", {}) for entry in entries if entry["corruption"] == name]
         rows.append([name, *(" / ".join(_short(each.get(party)) for each in by_severity) for party in parties)])
-    return [table([f"corrupted, {entries[0]['metric']} at {severities}", *parties], rows)]
+    return [_table([f"corrupted, {entries[0]['metric']} at {severities}", *parties], rows)]
 
 
-def _compression(report: Mapping[str, Any]) -> str:
+def _compression(report: Mapping[str, Any]) -> list[Section]:
     ratios = report.get("compression")
     if not ratios:
-        return ""
+        return []
     parts = [f"{ratios[key]:.1f}x in {key}" for key in ("parameters", "bytes", "flops") if ratios.get(key) is not None]
     parts += [f"{ratio:.1f}x in time at batch {size}" for size, ratio in sorted(ratios.get("latency", {}).items())]
     parts += [f"{ratio:.1f}x in bytes as {name}" for name, ratio in sorted(ratios.get("files", {}).items())]
-    return f"smaller than its teachers: {', '.join(parts)}" if parts else ""
+    line = Line(f"smaller than its teachers: {', '.join(parts)}")
+    return [Section("Compression", (line,), is_plain=True)] if parts else []
 
 
 def _datasets(report: Mapping[str, Any]) -> list[str]:
@@ -226,7 +214,7 @@ def _datasets(report: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _notes(report: Mapping[str, Any]) -> str:
+def _notes(report: Mapping[str, Any]) -> list[Section]:
     lines = _datasets(report)
     lines += [
         f"soft targets of {use['teacher']}: {use['store']}, {use['passes']} teacher passes{_saved(use)}"
@@ -243,7 +231,7 @@ def _notes(report: Mapping[str, Any]) -> str:
     if environment:
         torch_version = environment["versions"].get("torch")
         lines.append(f"measured on {environment['device']}, {environment['threads']} threads, torch {torch_version}")
-    return "\n".join(lines)
+    return [Section("Notes", tuple(map(Line, lines)), is_plain=True)] if lines else []
 
 
 def _short(value: float | None) -> str:
@@ -266,3 +254,9 @@ def _latency(party: Mapping[str, Any], size: str) -> str:
 
 def _saved(use: Mapping[str, Any]) -> str:
     return f", {use['saved']} saved" if use.get("saved") else ""
+
+
+_OF_KINDS: Final[Mapping[str, Callable[[Mapping[str, Any]], list[Section]]]] = {
+    "preflight": preflight_sections,
+    "export": export_sections,
+}
