@@ -18,7 +18,7 @@ from app.http.pages import After, Limit, decode_cursor, page_json, page_of
 from app.http.services import TheServices
 from app.jobs import metrics, relation, retries, service, streams
 from app.jobs.points import FEWEST_POINTS, Wanted
-from app.jobs.repository import JobFilter
+from app.jobs.repository import MOST_LABELS, JobFilter
 from app.jobs.schemas import job_json
 
 router = guarded_router("/v1/jobs", "jobs")
@@ -44,7 +44,7 @@ Kind = Annotated[
 Labels = Annotated[
     list[Annotated[str, Query(max_length=200)]] | None,
     Query(
-        max_length=16,
+        max_length=MOST_LABELS,
         description="Only jobs with this label: `key=value`, or `key` for any value. Several must all match.",
     ),
 ]

@@ -1,7 +1,7 @@
 """Statements that many requests make: compiled once, without a session."""
 
 from app.db.reads.postgresql import PostgresqlReads
-from app.db.reads.query import Query
+from app.db.reads.query import Query, padded
 from app.db.reads.sqlite import SqliteReads
 
-__all__ = ["PostgresqlReads", "Query", "SqliteReads"]
+__all__ = ["PostgresqlReads", "Query", "SqliteReads", "padded"]

@@ -1,6 +1,6 @@
 """Statements that are compiled once for each dialect: building one and loading objects take longer than its work."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Generic, TypeVar
@@ -21,7 +21,9 @@ _DIALECTS: Final[Mapping[DialectName, Dialect]] = {
     "postgresql": PGDialect(paramstyle="numeric_dollar"),  # type: ignore[no-untyped-call]  # SQLAlchemy's is not annotated
 }
 Process = Callable[[Any], Any]
-Executable = Select[*tuple[Any, ...]] | Insert | Delete | TextClause
+AnySelect = Select[*tuple[Any, ...]]
+Executable = AnySelect | Insert | Delete | TextClause
+Given = TypeVar("Given")
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,18 @@ class Compiled:
 
 
 class Statement:
-    """Keep one per statement: it holds what was compiled."""
+    """Keep one per statement: it holds what was compiled. Of many that differ by what a client asks for, give a
+    function that builds them: the statement itself takes eight times the memory of what was compiled.
+    """
 
-    def __init__(self, statement: Executable) -> None:
-        self.statement = statement
+    def __init__(self, statement: Executable | Callable[[], Executable]) -> None:
+        self._statement = statement
         self._compiled: dict[DialectName, Compiled] = {}
+
+    @property
+    def statement(self) -> Executable:
+        """As a session takes it."""
+        return self._statement() if callable(self._statement) else self._statement
 
     def compiled(self, dialect: DialectName) -> Compiled:
         """The statement as the driver of this dialect takes it."""
@@ -68,7 +77,7 @@ class Statement:
 class Query(Statement, Generic[Row]):
     """A statement whose rows are made by `make` of the columns' values."""
 
-    def __init__(self, make: Callable[[Sequence[Any]], Row], statement: Select[*tuple[Any, ...]]) -> None:
+    def __init__(self, make: Callable[[Sequence[Any]], Row], statement: AnySelect | Callable[[], AnySelect]) -> None:
         super().__init__(statement)
         self.row = make
 
@@ -82,6 +91,14 @@ class Query(Statement, Generic[Row]):
                     values[place] = process(values[place])
             rows.append(self.row(values))
         return rows
+
+
+def padded(values: Collection[Given]) -> list[Given]:
+    """The values, and the last one again up to a power of two: for a statement that takes a list in which repetitions
+    change nothing, so that there are few such statements, however many values a client gives.
+    """
+    given = list(values)
+    return given + given[-1:] * ((1 << (len(given) - 1).bit_length()) - len(given)) if given else given
 
 
 def _compile(statement: Executable, dialect: Dialect) -> Compiled:
