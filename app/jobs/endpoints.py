@@ -212,7 +212,7 @@ async def list_job_events(
         found = await streams.events(services, job_id, _seq(after), limit + 1)
         return json_answer(page_of([(str(event.seq), event) for event in found], limit))
     seq = int(last_event_id or 0)
-    if row.state in TERMINAL and seq >= row.last_seq:
+    if row.state in TERMINAL and not await streams.events(services, job_id, seq, 1):
         return Response(status_code=_ENDED)  # tells an EventSource to stop coming back
     return streams.EventStream(services, caller, job_id, seq)
 

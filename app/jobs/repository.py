@@ -75,7 +75,6 @@ class StoredJob(NamedTuple):
     started_at: datetime | None
     finished_at: datetime | None
     labels: str
-    last_seq: int
     queue_rank: int
 
     @property

@@ -218,7 +218,7 @@ async def report(services: Services, caller: Caller, job_id: str) -> Response:
         )
     row = _succeeded(row, has_report=True)
     async with services.database.read() as session:
-        text = await repository.report_text(session, row.id)
+        text = existing(await repository.report_text(session, row.id))  # the job may be deleted since it was read
     return Response(text, media_type="application/json")
 
 
