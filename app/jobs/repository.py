@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache, partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from sqlalchemy import BindParameter, Integer, String, Text, bindparam, func, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,7 +13,7 @@ from app.contracts.specs.jobs import WITHOUT_STUDENT
 from app.contracts.states import JobState
 from app.db.base import JsonText, json_text
 from app.db.engine import Database
-from app.db.reads import Query, padded
+from app.db.reads import Query, RowMemory, padded
 from app.db.reads.query import AnySelect
 from app.db.rows import (
     ArtifactRow,
@@ -28,6 +28,7 @@ from app.db.rows import (
 )
 from app.queue.submission import NewRows
 
+Entry = TypeVar("Entry")
 MOST_LABELS: Final = 16
 """Labels that a list may be filtered by."""
 
@@ -111,12 +112,14 @@ async def find(database: Database, project_id: str, job_id: str) -> StoredJob | 
 
 
 async def newest(
-    database: Database, project_id: str, shown: JobFilter, after: str | None, limit: int
-) -> list[StoredJob]:
-    """Jobs of the project, newest first (ids sort by creation), older than `after`."""
+    database: Database, entries: RowMemory[Entry], project_id: str, shown: JobFilter, after: str | None, limit: int
+) -> list[Entry]:
+    """Entries of the project's jobs, newest first (ids sort by creation), older than `after`. They are made of the
+    values of a StoredJob.
+    """
     labels = sorted(shown.labels, key=lambda label: label[1] is None)
     valued = sum(value is not None for _, value in labels)
-    query = _newest(shown.kind is not None, shown.state is not None, valued, len(labels), after is not None)
+    query = _newest(entries, shown.kind is not None, shown.state is not None, valued, len(labels), after is not None)
     values: dict[str, str | int | None] = {"kind": shown.kind, "state": shown.state, "after": after}
     for place, (key, value) in enumerate(labels):
         values |= {f"key_{place}": key, f"value_{place}": value}
@@ -125,11 +128,11 @@ async def newest(
 
 
 @lru_cache(maxsize=8 * (MOST_LABELS + 1) * (MOST_LABELS + 2) // 2)
-def _newest(kind: bool, state: bool, valued: int, labels: int, after: bool) -> Query[StoredJob]:
+def _newest(entries: RowMemory[Any], kind: bool, state: bool, valued: int, labels: int, after: bool) -> Query[Any]:
     """The query with these filters; the first `valued` of the labels name a value. All that a client can ask for are
     kept: compiling one holds up every request for milliseconds.
     """
-    return Query(StoredJob._make, partial(_select_newest, kind, state, valued, labels, after))
+    return Query(entries, partial(_select_newest, kind, state, valued, labels, after))
 
 
 def _select_newest(kind: bool, state: bool, valued: int, labels: int, after: bool) -> AnySelect:
