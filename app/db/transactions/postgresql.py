@@ -40,7 +40,7 @@ class PostgresqlTransactions:
         self._free = asyncio.Semaphore(MOST_TRANSACTIONS)
         self._opening = Opening(engine.url)
         self._idle: list[Pipeline] = []
-        self._at_work = 0
+        self._taken_or_opening = 0
         self._given_back = asyncio.Event()
 
     async def run(self, make: Callable[[], Steps[T]]) -> T:
@@ -57,7 +57,7 @@ class PostgresqlTransactions:
             while True:
                 pipeline, is_new = await self._taken()
                 attempt = _Attempt(pipeline, self._engine)
-                self._at_work += 1
+                self._taken_or_opening += 1
                 try:
                     return await self._tried(attempt, make())
                 except psycopg.OperationalError:
@@ -74,19 +74,23 @@ class PostgresqlTransactions:
             if self._idle:
                 return self._idle.pop(), False
             seconds = self._opening.seconds_left()
-            if self._at_work and seconds > 0:
+            if self._taken_or_opening and seconds > 0:
                 self._given_back.clear()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._given_back.wait(), seconds)
                 continue
+            self._taken_or_opening += 1
             try:
                 return await self._opening.opened(), True
             except psycopg.OperationalError:
-                if not self._at_work and not self._idle:
+                if self._taken_or_opening == 1 and not self._idle:
                     raise
+            finally:
+                self._taken_or_opening -= 1
+                self._given_back.set()
 
     def _give_back(self, pipeline: Pipeline) -> None:
-        self._at_work -= 1
+        self._taken_or_opening -= 1
         if pipeline.is_open:
             self._idle.append(pipeline)
         self._given_back.set()
