@@ -1,6 +1,6 @@
 """PostgreSQL through psycopg 3: the connection pool, and the connection for LISTEN."""
 
-from typing import Any
+from typing import Any, Final
 
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
@@ -9,6 +9,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 CHANNEL = "stillhouse"
 """The one NOTIFY channel; payloads are names (`signals`)."""
+POOLED: Final = 10
+OVERFLOW: Final = 10
+"""Connections for sessions: so many stay open, and so many more are opened where they are needed."""
+MOST_READS: Final = 8
+MOST_TRANSACTIONS: Final = 8
+"""Connections for reads and for transactions without a session, of either."""
+MOST_CONNECTIONS: Final = POOLED + OVERFLOW + MOST_READS + MOST_TRANSACTIONS + 1
+"""Of one process; the last is the one that listens."""
 
 _CONNECT: dict[str, Any] = {
     "connect_timeout": 5,
@@ -22,11 +30,11 @@ _SESSION = "-c idle_in_transaction_session_timeout=30s -c lock_timeout=30s"
 
 
 def pooled_engine(url: URL) -> AsyncEngine:
-    """Up to 20 connections, tested before use, so that a server restart fails no request."""
+    """Up to POOLED + OVERFLOW connections, tested before use, so that a server restart fails no request."""
     return create_async_engine(
         url,
-        pool_size=10,
-        max_overflow=10,
+        pool_size=POOLED,
+        max_overflow=OVERFLOW,
         pool_timeout=10,
         pool_pre_ping=True,
         connect_args={**_CONNECT, "options": _SESSION},

@@ -18,7 +18,7 @@ from app.http.pages import After, Limit, decode_cursor, page_json, page_of
 from app.http.services import TheServices
 from app.jobs import metrics, relation, retries, service, streams
 from app.jobs.points import FEWEST_POINTS, Wanted
-from app.jobs.repository import JobFilter
+from app.jobs.repository import MOST_LABELS, JobFilter
 from app.jobs.schemas import job_json
 from app.jobs.shown_reports import MEDIA_TYPES, shown
 from app.jobs.shown_reports import ReportFormat as ShownFormat
@@ -46,7 +46,7 @@ Kind = Annotated[
 Labels = Annotated[
     list[Annotated[str, Query(max_length=200)]] | None,
     Query(
-        max_length=16,
+        max_length=MOST_LABELS,
         description="Only jobs with this label: `key=value`, or `key` for any value. Several must all match.",
     ),
 ]
@@ -215,7 +215,7 @@ async def list_job_events(
         found = await streams.events(services, job_id, _seq(after), limit + 1)
         return json_answer(page_of([(str(event.seq), event) for event in found], limit))
     seq = int(last_event_id or 0)
-    if row.state in TERMINAL and seq >= row.last_seq:
+    if row.state in TERMINAL and not await streams.events(services, job_id, seq, 1):
         return Response(status_code=_ENDED)  # tells an EventSource to stop coming back
     return streams.EventStream(services, caller, job_id, seq)
 

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from sqlalchemy import CTE, ColumnElement, Integer, bindparam, case, func, literal, select, tuple_, union
 
 from app.db.engine import Database
-from app.db.reads import Query
+from app.db.reads import Query, padded
 from app.db.rows import MetricRow
 
 _PAGE: Final = 2000
@@ -43,7 +43,7 @@ class Wanted:
 
 async def read(database: Database, job_id: str, wanted: Wanted) -> AsyncIterator[list[StoredPoint]]:
     """Pages of points, in the order of series and step."""
-    names = {f"series_{place}": name for place, name in enumerate(wanted.series)}
+    names = {f"series_{place}": name for place, name in enumerate(padded(wanted.series))}
     given: dict[str, str | int] = {"job_id": job_id, "since": wanted.since, **names}
     if wanted.points is not None:
         thinned = _thinned(len(names))

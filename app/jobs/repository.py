@@ -3,8 +3,8 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from functools import lru_cache, partial
+from typing import Any, Final, NamedTuple, TypeVar
 
 from sqlalchemy import BindParameter, Integer, String, Text, bindparam, func, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,7 +13,8 @@ from app.contracts.specs.jobs import WITHOUT_STUDENT
 from app.contracts.states import JobState
 from app.db.base import JsonText, json_text
 from app.db.engine import Database
-from app.db.reads import Query
+from app.db.reads import Query, RowMemory, padded
+from app.db.reads.query import AnySelect
 from app.db.rows import (
     ArtifactRow,
     DatasetRow,
@@ -26,6 +27,10 @@ from app.db.rows import (
     ReportRow,
 )
 from app.queue.submission import NewRows
+
+Entry = TypeVar("Entry")
+MOST_LABELS: Final = 16
+"""Labels that a list may be filtered by."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,6 @@ class StoredJob(NamedTuple):
     started_at: datetime | None
     finished_at: datetime | None
     labels: str
-    last_seq: int
     queue_rank: int
 
     @property
@@ -108,34 +112,43 @@ async def find(database: Database, project_id: str, job_id: str) -> StoredJob | 
 
 
 async def newest(
-    database: Database, project_id: str, shown: JobFilter, after: str | None, limit: int
-) -> list[StoredJob]:
-    """Jobs of the project, newest first (ids sort by creation), older than `after`."""
-    valued = tuple(value is not None for _, value in shown.labels)
-    query = _newest(shown.kind is not None, shown.state is not None, valued, after is not None)
+    database: Database, entries: RowMemory[Entry], project_id: str, shown: JobFilter, after: str | None, limit: int
+) -> list[Entry]:
+    """Entries of the project's jobs, newest first (ids sort by creation), older than `after`. They are made of the
+    values of a StoredJob.
+    """
+    labels = sorted(shown.labels, key=lambda label: label[1] is None)
+    valued = sum(value is not None for _, value in labels)
+    query = _newest(entries, shown.kind is not None, shown.state is not None, valued, len(labels), after is not None)
     values: dict[str, str | int | None] = {"kind": shown.kind, "state": shown.state, "after": after}
-    for place, (key, value) in enumerate(shown.labels):
+    for place, (key, value) in enumerate(labels):
         values |= {f"key_{place}": key, f"value_{place}": value}
     given = {name: value for name, value in values.items() if value is not None}
     return await database.fetch(query, project_id=project_id, limit=limit, **given)
 
 
-@lru_cache(maxsize=64)
-def _newest(kind: bool, state: bool, labels: tuple[bool, ...], after: bool) -> Query[StoredJob]:
-    """The query with these filters; of each label, whether it names a value."""
+@lru_cache(maxsize=8 * (MOST_LABELS + 1) * (MOST_LABELS + 2) // 2)
+def _newest(entries: RowMemory[Any], kind: bool, state: bool, valued: int, labels: int, after: bool) -> Query[Any]:
+    """The query with these filters; the first `valued` of the labels name a value. All that a client can ask for are
+    kept: compiling one holds up every request for milliseconds.
+    """
+    return Query(entries, partial(_select_newest, kind, state, valued, labels, after))
+
+
+def _select_newest(kind: bool, state: bool, valued: int, labels: int, after: bool) -> AnySelect:
     query = _JOBS.where(JobRow.project_id == bindparam("project_id"))
     query = query.where(JobRow.kind == bindparam("kind") if kind else JobRow.kind != "inspect")
     if state:
         query = query.where(type_coerce(JobRow.state, String) == bindparam("state"))
-    for place, valued in enumerate(labels):
+    for place in range(labels):
         label = select(JobLabelRow.job_id).where(JobLabelRow.job_id == JobRow.id)
         label = label.where(JobLabelRow.key == bindparam(f"key_{place}"))
-        query = query.where(
-            (label.where(JobLabelRow.value == bindparam(f"value_{place}")) if valued else label).exists()
-        )
+        if place < valued:
+            label = label.where(JobLabelRow.value == bindparam(f"value_{place}"))
+        query = query.where(label.exists())
     if after:
         query = query.where(JobRow.id < bindparam("after"))
-    return Query(StoredJob._make, query.order_by(JobRow.id.desc()).limit(bindparam("limit", type_=Integer)))
+    return query.order_by(JobRow.id.desc()).limit(bindparam("limit", type_=Integer))
 
 
 async def row_of(session: AsyncSession, project_id: str, job_id: str) -> JobRow | None:
@@ -149,7 +162,8 @@ async def known_resources(
     """State and facts of these models or datasets, where they are the project's."""
     if not ids:
         return {}
-    rows = await database.fetch(_known_resources(resource, len(ids)), project_id=project_id, **_numbered(ids))
+    given = _numbered(ids)
+    rows = await database.fetch(_known_resources(resource, len(given)), project_id=project_id, **given)
     return {identity: Known(state, facts) for identity, state, facts in rows}
 
 
@@ -159,7 +173,8 @@ async def known_jobs(database: Database, project_id: str, ids: Collection[str]) 
     """
     if not ids:
         return {}
-    rows = await database.fetch(_known_jobs(len(ids)), project_id=project_id, **_numbered(ids))
+    given = _numbered(ids)
+    rows = await database.fetch(_known_jobs(len(given)), project_id=project_id, **given)
     return {
         identity: Known("no_student" if kind in WITHOUT_STUDENT else state.value, facts)
         for identity, kind, state, facts in rows
@@ -167,7 +182,7 @@ async def known_jobs(database: Database, project_id: str, ids: Collection[str]) 
 
 
 def _numbered(ids: Collection[str]) -> dict[str, str]:
-    return {f"id_{place}": identity for place, identity in enumerate(ids)}
+    return {f"id_{place}": identity for place, identity in enumerate(padded(ids))}
 
 
 def _parameters(count: int) -> list[BindParameter[str]]:

@@ -1,9 +1,9 @@
 """Jobs: submit, cancel, pause, resume, and read their results."""
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from fastapi import Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,6 +13,7 @@ from app.access.waiting import until
 from app.contracts.base import canonical_json
 from app.contracts.resources.splits import SplitName
 from app.contracts.states import TERMINAL, IllegalTransition, JobState
+from app.db.reads import RowMemory
 from app.db.rows import JobRow
 from app.http.answers import json_answer, json_text_answer
 from app.http.bodies import read_json
@@ -39,6 +40,15 @@ _ALREADY: Final[dict[Action, tuple[JobState, ...]]] = {
     "resume": (),
 }
 """States in which the action was done before: repeating it returns the job unchanged."""
+
+
+def _entry(values: Sequence[Any]) -> tuple[str, str]:
+    job = StoredJob._make(values)
+    return job.id, job_json(job)
+
+
+_ENTRIES: Final = RowMemory(_entry)
+"""The entries of lists."""
 
 
 async def submit(
@@ -172,8 +182,7 @@ async def listed(
     services: Services, caller: Caller, shown: JobFilter, after: str | None, limit: int
 ) -> list[tuple[str, str]]:
     """Up to `limit + 1` entries as JSON, newest first."""
-    jobs = await repository.newest(services.database, caller.project_id, shown, after, limit + 1)
-    return [(job.id, job_json(job)) for job in jobs]
+    return await repository.newest(services.database, _ENTRIES, caller.project_id, shown, after, limit + 1)
 
 
 async def act(services: Services, caller: Caller, job_id: str, action: Action) -> str:
@@ -218,8 +227,8 @@ async def report(services: Services, caller: Caller, job_id: str) -> tuple[Store
         )
     row = _succeeded(row, has_report=True)
     async with services.database.read() as session:
-        text = await repository.report_text(session, row.id)
-    return row, existing(text)
+        text = existing(await repository.report_text(session, row.id))  # the job may be deleted since it was read
+    return row, text
 
 
 async def student_weights(services: Services, caller: Caller, job_id: str, task: str | None) -> ServedFile:

@@ -91,7 +91,9 @@ async def weights(
 
 
 async def export_and_wait(services: Services, caller: Caller, identity: str, fmt: Export, wait: float) -> None:
-    """Export a model, and wait for the end. Raises Conflict if it takes longer or fails."""
+    """Export a model, and wait for the end, or until model or job is deleted. Raises Conflict if it takes longer or
+    fails.
+    """
     spec = ExportJob(model=identity, format=fmt)
     new = NewJob(spec=spec, project_id=caller.project_id, key_id=caller.key_id, threads=services.settings.threads)
     async with services.database.write() as session:
@@ -100,13 +102,13 @@ async def export_and_wait(services: Services, caller: Caller, identity: str, fmt
             return
         job_id = (await services.ledger.export(session, new)).id
 
-    async def load() -> JobRow:
+    async def load() -> JobRow | None:
         async with services.database.read() as session:
-            return await session.get_one(JobRow, job_id)
+            return await session.get(JobRow, job_id)
 
     with limits.counted_wait(services, caller, wait):
-        job = await until(services, caller, job_id, wait, load, lambda row: row.state in TERMINAL)
-    if job.state is not JobState.SUCCEEDED:
+        job = await until(services, caller, job_id, wait, load, lambda row: row is None or row.state in TERMINAL)
+    if job is not None and job.state is not JobState.SUCCEEDED:
         why = f": {job.error['message']}" if job.error else ""
         raise Conflict("not_exported", f"its export {job_id} is {job.state.value}{why}: `GET /v1/jobs/{job_id}` has it")
 

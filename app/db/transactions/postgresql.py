@@ -11,14 +11,14 @@ from sqlalchemy import String, bindparam, func, select, text, type_coerce
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.db.failures import unavailable
-from app.db.postgresql import CHANNEL, connected
+from app.db.postgresql import CHANNEL, MOST_TRANSACTIONS
+from app.db.reads.opening import Opening
 from app.db.reads.pipeline import Call, Pipeline
 from app.db.reads.query import Query, Statement
 from app.db.signals import Subscriptions
 from app.db.transactions.commits import was_done
 from app.db.transactions.steps import Last, Steps, T
 
-_CONNECTIONS: Final = 8
 _log = logging.getLogger(__name__)
 
 _BEGIN: Final[Call] = (Statement(text("BEGIN")), {})
@@ -30,15 +30,18 @@ _NOTIFY: Final = Statement(select(func.count(func.pg_notify(CHANNEL, _NAMES.colu
 
 
 class PostgresqlTransactions:
-    """Up to eight connections for transactions without a session, opened as needed; each has one transaction at
-    a time.
+    """Up to MOST_TRANSACTIONS connections for transactions without a session, opened as needed. Each is for one
+    transaction at a time.
     """
 
     def __init__(self, engine: AsyncEngine, subscriptions: Subscriptions) -> None:
         self._engine = engine
         self._subscriptions = subscriptions
-        self._free = asyncio.Semaphore(_CONNECTIONS)
+        self._free = asyncio.Semaphore(MOST_TRANSACTIONS)
+        self._opening = Opening(engine.url)
         self._idle: list[Pipeline] = []
+        self._taken_or_opening = 0
+        self._given_back = asyncio.Event()
 
     async def run(self, make: Callable[[], Steps[T]]) -> T:
         """Carry out the steps; on another connection once more if theirs was gone before the last were sent.
@@ -51,16 +54,46 @@ class PostgresqlTransactions:
 
     async def _run(self, make: Callable[[], Steps[T]]) -> T:
         try:
-            while self._idle:
-                attempt = _Attempt(self._idle.pop(), self._engine)
+            while True:
+                pipeline, is_new = await self._taken()
+                attempt = _Attempt(pipeline, self._engine)
+                self._taken_or_opening += 1
                 try:
                     return await self._tried(attempt, make())
                 except psycopg.OperationalError:
-                    if attempt.pipeline.is_open or attempt.last is not None:
+                    if is_new or pipeline.is_open or attempt.last is not None:
                         raise
-            return await self._tried(_Attempt(Pipeline(await connected(self._engine.url)), self._engine), make())
+                finally:
+                    self._give_back(pipeline)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise unavailable(error, self._engine.url) from error
+
+    async def _taken(self) -> tuple[Pipeline, bool]:
+        """An idle connection, or a new one (True). Where the server refuses it, one that a transaction gives back."""
+        while True:
+            if self._idle:
+                return self._idle.pop(), False
+            seconds = self._opening.seconds_left()
+            if self._taken_or_opening and seconds > 0:
+                self._given_back.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._given_back.wait(), seconds)
+                continue
+            self._taken_or_opening += 1
+            try:
+                return await self._opening.opened(), True
+            except psycopg.OperationalError:
+                if self._taken_or_opening == 1 and not self._idle:
+                    raise
+            finally:
+                self._taken_or_opening -= 1
+                self._given_back.set()
+
+    def _give_back(self, pipeline: Pipeline) -> None:
+        self._taken_or_opening -= 1
+        if pipeline.is_open:
+            self._idle.append(pipeline)
+        self._given_back.set()
 
     async def _tried(self, attempt: "_Attempt", steps: Steps[T]) -> T:
         try:
@@ -71,9 +104,6 @@ class PostgresqlTransactions:
         except BaseException:
             await attempt.pipeline.close()
             raise
-        finally:
-            if attempt.pipeline.is_open:
-                self._idle.append(attempt.pipeline)
         if attempt.last is not None:
             self._subscriptions.notify(attempt.last.names)
         return result

@@ -10,7 +10,7 @@ from sqlalchemy import BindParameter, String, bindparam, select
 from app.contracts.specs.jobs import WITHOUT_STUDENT
 from app.contracts.states import JobState
 from app.db.reads.pipeline import Call, Rows
-from app.db.reads.query import Query
+from app.db.reads.query import Query, padded
 from app.db.rows import DatasetRow, JobRow, ModelRow
 from app.queue.records import UnusableInput
 
@@ -68,7 +68,8 @@ def lock_inputs(
     awaited = [entry for inputs in of_jobs for entry in _awaited(inputs)]
     models, datasets, upstream = (_named(awaited, column) for column in ("model_id", "dataset_id", "upstream_id"))
     calls = [*_lock(ModelRow, project_id, models), *_lock(DatasetRow, project_id, datasets)]
-    jobs = [(_jobs(len(upstream)), _numbered(project_id, upstream))] if upstream else []
+    named = padded(upstream)
+    jobs = [(_jobs(len(named)), _numbered(project_id, named))] if named else []
     found = yield [*before, *calls, *jobs]
     rows = {row[0]: row[1:] for row in (found[-1] if upstream else ())}
     resources = {row[0]: row[1] for each in found[len(before) : len(before) + len(calls)] for row in each}
@@ -88,7 +89,8 @@ def _named(inputs: Inputs, column: str) -> list[str]:
 
 
 def _lock(resource: type[ModelRow] | type[DatasetRow], project_id: str, ids: Collection[str]) -> list[Call]:
-    return [(_resources(resource, len(ids)), _numbered(project_id, ids))] if ids else []
+    given = padded(ids)
+    return [(_resources(resource, len(given)), _numbered(project_id, given))] if given else []
 
 
 def _numbered(project_id: str, ids: Collection[str]) -> dict[str, str]:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select, update
 
 from app.db.base import Base
-from app.db.engine import open_database
+from app.db.engine import Database, open_database
 from app.db.rows import (
     ArtifactRow,
     EventRow,
@@ -20,6 +20,8 @@ from app.db.rows import (
     NetworkRow,
     ReportRow,
 )
+from app.jobs import repository
+from app.jobs.repository import StoredJob
 from app.queue.ledger import Ledger
 from app.retention import blobs
 from tests.integration.api.harness import DATASET, MODEL, ApiHarness, npz, safetensors
@@ -181,16 +183,56 @@ async def test_of_a_deletion_and_another_request_at_once_one_comes_first(
             assert (await harness.http.post(f"/v1/jobs/{other.json()['id']}/cancel")).status_code == 200
 
 
-async def test_a_stream_of_a_job_that_is_deleted_ends(harness: ApiHarness, database_url: str) -> None:
-    job = (await harness.submit())["id"]
-    stream = asyncio.create_task(harness.http.get(f"/v1/jobs/{job}/events", headers={"Accept": "text/event-stream"}))
-    async with asyncio.timeout(30):
-        while not harness.services.open_waits:  # noqa: ASYNC110 (the task opens it)
-            await asyncio.sleep(0.005)
+async def cancelled_and_deleted(database_url: str, job: str) -> None:
+    """By another process, in one transaction."""
     other = open_database(database_url)
     ledger = Ledger(other)
-    async with other.write() as session:  # both before the stream reads again
+    async with other.write() as session:
         await ledger.cancel(session, job)
         assert await ledger.delete(session, job)
     await other.close()
+
+
+async def waits(harness: ApiHarness) -> None:
+    """Until a request waits for a change."""
+    async with asyncio.timeout(30):
+        while not harness.services.open_waits:  # noqa: ASYNC110 (a request opens it)
+            await asyncio.sleep(0.005)
+
+
+async def test_a_stream_of_a_job_that_is_deleted_ends(harness: ApiHarness, database_url: str) -> None:
+    job = (await harness.submit())["id"]
+    stream = asyncio.create_task(harness.http.get(f"/v1/jobs/{job}/events", headers={"Accept": "text/event-stream"}))
+    await waits(harness)
+    await cancelled_and_deleted(database_url, job)
     assert (await asyncio.wait_for(stream, 30)).status_code == 200
+
+
+async def test_an_export_that_is_deleted_while_a_request_waits_for_it_leaves_no_file(
+    harness: ApiHarness, database_url: str
+) -> None:
+    model = await harness.ready_model()
+    path = f"/v1/models/{model}/weights?format=onnx"
+    waiting = asyncio.create_task(harness.http.get(f"{path}&wait=30"))
+    await waits(harness)
+    (job,) = (await harness.get("/v1/jobs?kind=export"))["data"]
+    await cancelled_and_deleted(database_url, job["id"])
+    assert refusal(await asyncio.wait_for(waiting, 30)) == (404, "no_such_format")
+
+
+async def test_a_report_of_a_job_that_is_deleted_meanwhile_is_that_of_no_job(
+    harness: ApiHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await trained(harness, await harness.train_spec())
+    assert (await harness.http.delete(f"/v1/models/{job['student']}")).status_code == 204
+    find = repository.find
+
+    async def found_before(database: Database, project_id: str, job_id: str) -> StoredJob | None:
+        found = await find(database, project_id, job_id)
+        assert (await delete(harness, job_id)).status_code == 204
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(repository, "find", found_before)
+        answer = await harness.http.get(f"/v1/jobs/{job['id']}/report")
+    assert refusal(answer) == refusal(await harness.http.get(f"/v1/jobs/{job['id']}/report")) == (404, "unknown_job")

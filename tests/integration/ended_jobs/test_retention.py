@@ -57,6 +57,9 @@ async def test_history_goes_after_its_time_and_report_and_student_stay(
         assert (await harness.get(f"/v1/jobs/{job}/report")) == REPORT
         assert (await harness.http.get(f"/v1/jobs/{job}/student/weights")).status_code == 200
         assert (await harness.get(f"/v1/jobs/{job}/events"))["data"] == []
+        for last in ({}, {"Last-Event-ID": "1"}):  # 204 tells an EventSource not to come back
+            stream = {"Accept": "text/event-stream", **last}
+            assert (await harness.http.get(f"/v1/jobs/{job}/events", headers=stream)).status_code == 204
         assert (await harness.get(f"/v1/jobs/{job}/metrics"))["series"] == {}
     assert [await count(harness, table, job_id=recent) for table in (EventRow, MetricRow)] == kept
     assert await old_rows(harness) == set()
