@@ -8,15 +8,16 @@ such row and only then clears the column. Folders are removed after that, never 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import exists, select, update
+from sqlalchemy import Select, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.contracts.specs.jobs import ANY_SPEC
 from app.contracts.states import LEASED, TERMINAL, JobState
 from app.db.base import json_text
 from app.db.clock import utcnow
 from app.db.engine import Database
-from app.db.rows import JobRow
+from app.db.rows import DatasetRow, JobInputRow, JobRow, ModelRow
 from app.db.signals import announce
 from app.queue import submission
 from app.queue.ended.unfinished import unfinished
@@ -28,6 +29,7 @@ async def retry(
     session: AsyncSession, job_id: str, *, from_checkpoint: bool, key_id: str | None, threads: int | None
 ) -> JobRow | None:
     """Submit the spec of an old job as a new one, optionally with its checkpoints."""
+    await _share_inputs(session, job_id)
     old = await _shared(session, job_id)
     if old is None:
         return None
@@ -46,6 +48,21 @@ async def retry(
         priority=-old.queue_rank,
     )
     return await submission.submit(session, job)
+
+
+async def _share_inputs(session: AsyncSession, job_id: str) -> None:
+    """Share-lock the rows of a job's inputs: resources before jobs, as in `submission`, or a deletion of the job, which
+    locks its datasets first, would wait for this transaction and this one for it.
+    """
+    await session.execute(_inputs(ModelRow, JobInputRow.model_id, job_id))
+    await session.execute(_inputs(DatasetRow, JobInputRow.dataset_id, job_id))
+
+
+def _inputs(
+    resource: type[ModelRow] | type[DatasetRow], column: InstrumentedAttribute[str | None], job_id: str
+) -> Select[str]:
+    named = select(column).where(JobInputRow.job_id == job_id)
+    return select(resource.id).where(resource.id.in_(named)).order_by(resource.id).with_for_update(read=True)
 
 
 async def _shared(session: AsyncSession, job_id: str) -> JobRow | None:

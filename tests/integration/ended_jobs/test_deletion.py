@@ -12,6 +12,7 @@ from app.db.base import Base
 from app.db.engine import Database, open_database
 from app.db.rows import (
     ArtifactRow,
+    DatasetRow,
     EventRow,
     JobInputRow,
     JobLabelRow,
@@ -23,6 +24,7 @@ from app.db.rows import (
 from app.jobs import repository
 from app.jobs.repository import StoredJob
 from app.queue.ledger import Ledger
+from app.queue.transitions import lock
 from app.retention import blobs
 from tests.integration.api.harness import DATASET, MODEL, ApiHarness, npz, safetensors
 
@@ -181,6 +183,27 @@ async def test_of_a_deletion_and_another_request_at_once_one_comes_first(
         assert 204 in (deleted.status_code, other.status_code)
         if other.status_code == 202:
             assert (await harness.http.post(f"/v1/jobs/{other.json()['id']}/cancel")).status_code == 200
+
+
+async def test_a_retry_has_not_locked_the_job_while_it_waits_for_a_deletion(
+    harness: ApiHarness, database_url: str
+) -> None:
+    """Each would wait for the other: a deletion locks datasets first."""
+    other = open_database(database_url)
+    if other.dialect == "sqlite":
+        await other.close()
+        pytest.skip("SQLite has one writer at a time")
+    old = (await harness.submit(await harness.train_spec()))["id"]
+    assert (await harness.http.post(f"/v1/jobs/{old}/cancel")).status_code == 200
+    async with other.write() as session:
+        await session.execute(select(DatasetRow.id).with_for_update())
+        retrying = asyncio.create_task(harness.http.post(f"/v1/jobs/{old}/retry"))
+        await asyncio.sleep(0.5)
+        assert not retrying.done()
+        async with asyncio.timeout(5):
+            assert await lock(session, old) is not None
+    assert (await retrying).status_code == 202
+    await other.close()
 
 
 async def cancelled_and_deleted(database_url: str, job: str) -> None:
