@@ -12,7 +12,6 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.waiting import revoked
 from app.http.errors import TooMany
 from app.http.services import Caller, Services
 from app.queue.keys import quotas
@@ -97,12 +96,11 @@ def _counted(opened: Counter[str], key_id: str) -> Iterator[None]:
 
 async def admit_job(services: Services, caller: Caller, session: AsyncSession, new_bytes: int = 0) -> None:
     """Check that the caller's key may have another waiting job, and store so many bytes more. Raises TooMany, and
-    Unauthorized where the key was revoked since the request began.
+    KeyRevoked where the key was revoked since the request began.
 
     It locks the key until the transaction ends, so call it before any other row is locked.
     """
-    if not await quotas.lock(session, caller.key_id):
-        raise revoked()
+    await quotas.lock(session, caller.key_id)
     usage = await quotas.usage(session, caller.key_id, services.settings.queued_jobs_per_key)
     refusal = beyond(services.settings, usage, new_bytes)
     if refusal is not None:

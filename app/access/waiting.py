@@ -9,7 +9,7 @@ from fastapi import Query
 
 from app.access import repository
 from app.db.signals import Watch
-from app.http.errors import Unauthorized
+from app.http.errors import revoked
 from app.http.services import Caller, Services
 
 T = TypeVar("T")
@@ -17,13 +17,6 @@ T = TypeVar("T")
 Wait = Annotated[
     float, Query(ge=0, le=60, description="Seconds to wait for a terminal state before answering with what is there.")
 ]
-
-
-def revoked() -> Unauthorized:
-    """The error of a request whose key was revoked after it began."""
-    return Unauthorized(
-        "revoked_key", "the key was revoked during the request: ask an admin of the service for another"
-    )
 
 
 class Waiting:

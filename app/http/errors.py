@@ -85,6 +85,13 @@ class Unauthorized(ApiError):
         super().__init__(code, detail, headers={"WWW-Authenticate": 'Bearer realm="stillhouse"'})
 
 
+def revoked() -> Unauthorized:
+    """The error of a request whose key was revoked after it began."""
+    return Unauthorized(
+        "revoked_key", "the key was revoked during the request: ask an admin of the service for another"
+    )
+
+
 class NotFound(ApiError):
     """The resource does not exist."""
 

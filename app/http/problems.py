@@ -16,7 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.db.errors import DatabaseFull, DatabaseUnavailable
 from app.db.ids import uuid7
-from app.http.errors import ApiError, BadRequest, NoRoom, NotFound, TooLarge, Unavailable
+from app.http.errors import ApiError, BadRequest, NoRoom, NotFound, TooLarge, Unavailable, revoked
+from app.queue.keys.quotas import KeyRevoked
 from app.storage.errors import StorageError, StorageFull, StorageUnavailable
 from app.storage.errors import TooLarge as StoredTooLarge
 
@@ -97,6 +98,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(DatabaseUnavailable, _database_unavailable)
     app.add_exception_handler(DatabaseFull, _database_full)
     app.add_exception_handler(StorageError, _storage_error)
+    app.add_exception_handler(KeyRevoked, _key_revoked)
 
 
 async def _api_error(request: Request, error: Exception) -> Response:
@@ -140,6 +142,10 @@ async def _storage_error(request: Request, error: Exception) -> Response:
     return answer(
         request, ApiError("bytes_missing", "this file is missing from the store: restore it, or upload it again")
     )
+
+
+async def _key_revoked(request: Request, error: Exception) -> Response:
+    return answer(request, revoked())
 
 
 _CODES: Mapping[int, tuple[str, str]] = {
