@@ -29,7 +29,7 @@ class Connection:
 
 @dataclass(eq=False)
 class Pool:
-    """Connections that share a cap. `idle`: those without a request in progress, the longest idle first."""
+    """Connections that share a cap. `idle`: those that may be closed for others, the longest idle first."""
 
     most: int
     count: int = 0
@@ -85,7 +85,9 @@ class Connections:
             del self._addresses[block]
 
     def settle(self, connection: Connection, *, idle: bool) -> None:
-        """Say whether a connection is without a request in progress."""
+        """Set whether a connection may be closed for another: it has no request in progress, and no answer that its
+        client may still read.
+        """
         if connection.evicted:
             return
         for pool in connection.pools:

@@ -20,7 +20,7 @@ from app.cli.connections.requests import MOST_HEADER_BYTES, StrictConnection
 @dataclass(frozen=True)
 class Deadlines:
     """Seconds from a connection's start, or a request's first byte, to the end of its headers; and without progress of
-    an answer that the client should read.
+    an answer that the client should read. An answer that is complete, but not read for so long, gives way to others.
     """
 
     headers: float
@@ -48,6 +48,7 @@ class BoundedProtocol(H11Protocol):
         self._connection: Connection
         self._headers_since: float | None = None
         self._has_begun = False
+        self._unread_since: float | None = None
         self._unsent = 0
         self._sent_at = 0.0
 
@@ -116,8 +117,13 @@ class BoundedProtocol(H11Protocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _settle(self) -> None:
-        idle = not self._in_request and self.transport.get_write_buffer_size() == 0
-        self._counted.settle(self._connection, idle=idle)
+        now = self.loop.time()
+        if self.transport.get_write_buffer_size() == 0:
+            self._unread_since = None
+        elif self._unread_since is None and not self._in_request:
+            self._unread_since = now
+        may_be_read = self._unread_since is not None and now - self._unread_since <= self._deadlines.stall
+        self._counted.settle(self._connection, idle=not self._in_request and not may_be_read)
 
     def _close_for_headers(self) -> None:
         """Close it, with an answer where a part of the headers has arrived: nothing was asked otherwise."""
