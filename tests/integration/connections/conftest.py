@@ -22,7 +22,7 @@ from app.main import create_app
 from app.settings import Settings
 from tests.integration.api.harness import ApiHarness
 
-SOON = 60.0
+SOON = 30.0
 
 
 @dataclass
