@@ -13,6 +13,7 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.http.errors import TooMany
+from app.http.limits import address_block
 from app.http.services import Caller, Services
 from app.queue.keys import quotas
 from app.queue.keys.quotas import Usage
@@ -39,11 +40,12 @@ def count_request(services: Services, key_id: str) -> None:
 
 
 async def count_wrong_key(services: Services, address: str) -> None:
-    """Count a wrong key of this address: after some, each further answer is held back, or TooMany is raised.
+    """Count a wrong key of this address (IPv6: of its /64): after some, each further answer is held back, or TooMany is
+    raised.
 
     Valid keys of the address are not counted and never wait.
     """
-    wait = services.wrong_keys.take(address, _PATIENCE_SECONDS)
+    wait = services.wrong_keys.take(address_block(address), _PATIENCE_SECONDS)
     if wait > _PATIENCE_SECONDS:
         raise TooMany("too_many_wrong_keys", "expected a valid key, found many wrong ones: check the key", wait)
     await asyncio.sleep(wait)

@@ -1,5 +1,6 @@
 """Token buckets: how often something may happen, by whom."""
 
+import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -34,3 +35,16 @@ class Buckets:
             if len(self._full_at) > _REMEMBERED:
                 self._full_at.popitem(last=False)
         return wait
+
+
+def address_block(host: str) -> str:
+    """What counts as one address: an IPv4 address, or the /64 of an IPv6 address, of which one machine has all."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv4Address):
+        return host
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((address, 64), strict=False))

@@ -41,7 +41,7 @@ class Services:
     submissions: Submissions
     """Submissions of jobs that wait for a transaction."""
     wrong_keys: Buckets
-    """Wrong keys by the address that sends them."""
+    """Wrong keys by the block of addresses that sends them."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set at shutdown: streams and long-polls end then."""
     open_uploads: Counter[str] = field(default_factory=Counter)

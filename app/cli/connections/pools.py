@@ -1,9 +1,10 @@
 """Which connections are open, in all and by address, and which of them may be closed to make room for others."""
 
-import ipaddress
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final, Protocol
+
+from app.http.limits import address_block
 
 SPARES: Final = 16
 """Connections beyond the caps, for probes; and evicted ones whose descriptors may be open at once."""
@@ -119,16 +120,3 @@ def _remove(connection: Connection) -> None:
     for pool in connection.pools:
         pool.count -= 1
         pool.idle.pop(connection, None)
-
-
-def address_block(host: str) -> str:
-    """What counts as one address: an IPv4 address, or the /64 of an IPv6 address, of which one machine has all."""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return host
-    if isinstance(address, ipaddress.IPv4Address):
-        return host
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.IPv6Network((address, 64), strict=False))
