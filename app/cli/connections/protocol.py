@@ -20,7 +20,8 @@ from app.cli.connections.requests import MOST_HEADER_BYTES, StrictConnection
 @dataclass(frozen=True)
 class Deadlines:
     """Seconds from a connection's start, or a request's first byte, to the end of its headers; and without progress of
-    an answer that the client should read. An answer that is complete, but not read for so long, gives way to others.
+    an answer that the client should read. An answer that is complete, but not read for so long, gives way to others; a
+    body may come for so long after the answer to its request.
     """
 
     headers: float
@@ -47,7 +48,7 @@ class BoundedProtocol(H11Protocol):
         self._deadlines = deadlines
         self._connection: Connection
         self._headers_since: float | None = None
-        self._has_begun = False
+        self._answered_at = 0.0
         self._unread_since: float | None = None
         self._unsent = 0
         self._sent_at = 0.0
@@ -65,16 +66,15 @@ class BoundedProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Handle bytes; those after a whole request begin the wait for the next one's headers."""
         super().data_received(data)
-        if self._in_request:
-            self._headers_since, self._has_begun = None, False
+        if self._in_request or self._in_body:
+            self._headers_since = None
         elif self._headers_since is None:
-            self._headers_since, self._has_begun = self.loop.time(), True
-        else:
-            self._has_begun = True
+            self._headers_since = self.loop.time()
         self._settle()
 
     def on_response_complete(self) -> None:
         """End a request."""
+        self._answered_at = self.loop.time()
         super().on_response_complete()
         self._settle()
 
@@ -82,6 +82,11 @@ class BoundedProtocol(H11Protocol):
         """The client has read most of what was sent."""
         super().resume_writing()
         self._sent_at = self.loop.time()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection. One on which a body comes is not idle."""
+        if not self._in_body:
+            super().timeout_keep_alive_handler()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no request, and close: where the next one would begin is not known."""
@@ -106,6 +111,8 @@ class BoundedProtocol(H11Protocol):
             self.transport.abort()
         elif self._headers_since is not None and now - self._headers_since > self._deadlines.headers:
             self._close_for_headers()
+        elif self._in_body and now - self._answered_at > self._deadlines.stall:
+            self.transport.close()
         self._settle()
 
     def _should_upgrade(self) -> bool:
@@ -115,6 +122,13 @@ class BoundedProtocol(H11Protocol):
     @property
     def _in_request(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
+
+    @property
+    def _in_body(self) -> bool:
+        """Whether a request was answered before its body has arrived. What still comes is dropped: were the connection
+        closed, the kernel would discard the answer, and a client that reads only after sending would see a reset.
+        """
+        return not self._in_request and self.conn.their_state is h11.SEND_BODY
 
     def _settle(self) -> None:
         now = self.loop.time()
@@ -129,7 +143,8 @@ class BoundedProtocol(H11Protocol):
         """Close it, with an answer where a part of the headers has arrived: nothing was asked otherwise."""
         if self.transport.is_closing():
             return
-        if self._has_begun and self.conn.our_state is h11.IDLE:
+        has_begun = bool(self.conn.trailing_data[0])
+        if has_begun and self.conn.our_state is h11.IDLE:
             self.transport.write(raw_answer(headers_too_slow(self._deadlines.headers)))
         self.transport.close()
 
