@@ -11,8 +11,9 @@ _REMEMBERED = 10_000
 class Buckets:
     """A bucket of `burst` tokens for each name, filled at `rate` tokens a second.
 
-    Kept in this process only. Of more than 10,000 names the one not seen for longest is forgotten: its bucket is full.
-    The formula is the virtual scheduling of GCRA (ITU-T I.371): one number a name, when its bucket is full again.
+    Kept in this process only. Of more than 10,000 names the one not seen for longest is forgotten; its bucket counts as
+    full, though it is not where 10,000 others come before it has filled. The formula is the virtual scheduling of GCRA
+    (ITU-T I.371): one number a name, when its bucket is full again.
     """
 
     def __init__(self, rate: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:

@@ -59,7 +59,9 @@ class Connections:
         return self._closing >= SPARES
 
     def admit(self, descriptor: int, host: str) -> Connection | None:
-        """Count a new connection of `host`. None: it is beyond every cap."""
+        """Count a new connection of `host`. None: it is beyond every cap. So is the 17th spare one of a burst: none of
+        the others is known to be idle before the event loop comes round.
+        """
         block = address_block(host)
         address = self._addresses.get(block) or Pool(self._most_of_address)
         connection = self._in((address, self._all), spare=False) or self._in((self._spares,), spare=True)

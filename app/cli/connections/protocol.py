@@ -92,8 +92,8 @@ class BoundedProtocol(H11Protocol):
         """Refuse what is no request, and close: where the next one would begin is not known."""
         if self.cycle is not None:
             self.cycle.disconnected = True
-        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE) and self.conn.fault is not None:
-            self.transport.write(raw_answer(self.conn.fault))
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE) and self.conn.error is not None:
+            self.transport.write(raw_answer(self.conn.error))
         self.transport.close()
 
     def evict(self) -> None:
