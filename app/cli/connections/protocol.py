@@ -12,6 +12,7 @@ from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from app.cli.connections.lingering import LingeringTransport
 from app.cli.connections.pools import Connection, Connections
 from app.cli.connections.refusals import ProbesOnly, headers_too_slow, log, raw_answer
 from app.cli.connections.requests import MOST_HEADER_BYTES, StrictConnection
@@ -47,6 +48,7 @@ class BoundedProtocol(H11Protocol):
         self._counted = counted
         self._deadlines = deadlines
         self._connection: Connection
+        self._lingering: LingeringTransport
         self._headers_since: float | None = None
         self._answered_at = 0.0
         self._unread_since: float | None = None
@@ -55,7 +57,8 @@ class BoundedProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for headers."""
-        super().connection_made(transport)
+        self._lingering = LingeringTransport(transport, self._has_body)
+        super().connection_made(self._lingering)
         self._connection = self._counted.at(transport.get_extra_info("socket").fileno())
         self._connection.peer = self
         if self._connection.spare:
@@ -65,6 +68,8 @@ class BoundedProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Handle bytes; those after a whole request begin the wait for the next one's headers."""
+        if self._lingering.is_lingering:
+            return
         super().data_received(data)
         if self._in_request or self._in_body:
             self._headers_since = None
@@ -123,12 +128,16 @@ class BoundedProtocol(H11Protocol):
     def _in_request(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
+    def _has_body(self) -> bool:
+        """Whether a part of a request's body has not arrived."""
+        return self.conn.their_state is h11.SEND_BODY
+
     @property
     def _in_body(self) -> bool:
         """Whether a request was answered before its body has arrived. What still comes is dropped: were the connection
         closed, the kernel would discard the answer, and a client that reads only after sending would see a reset.
         """
-        return not self._in_request and self.conn.their_state is h11.SEND_BODY
+        return not self._in_request and self._has_body()
 
     def _settle(self) -> None:
         now = self.loop.time()

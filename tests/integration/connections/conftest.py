@@ -57,6 +57,12 @@ class Service(ApiHarness):
     """The API with a client over connections, and the port that it listens at."""
 
     port: int
+    server: Server
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections the server has."""
+        return len(self.server.server_state.connections)
 
     @asynccontextmanager
     async def client(self, begun: bytes = b"") -> AsyncIterator[Client]:
@@ -107,7 +113,7 @@ async def served(url: str, folder: Path, send_buffer: int | None, **changes: obj
                 await repository.add(session, key, "test")
             headers = {"Authorization": f"Bearer {key}"}
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=SOON) as http:
-                yield Service(app, services, http, key, port)
+                yield Service(app, services, http, key, port, server)
         finally:
             server.should_exit = True
             await asyncio.wait_for(running, SOON)
