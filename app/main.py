@@ -117,6 +117,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=DESCRIPTION,
         openapi_tags=TAGS,
         lifespan=lifespan,
+        openapi_url=None,  # FastAPI's route makes the document's bytes for each request
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,

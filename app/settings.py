@@ -3,6 +3,7 @@
 It is created once at the start of a process and passed on; nothing reads the environment later.
 """
 
+import ipaddress
 import os
 import re
 from pathlib import Path
@@ -44,6 +45,11 @@ class Settings(BaseSettings):
         default="",
         description="Names by which requests may ask for the service, with commas between; `*.example.com` for all "
         "below one, `*` for any. Addresses and localhost may always. Empty: no other on a loopback `host`, else any.",
+    )
+    trusted_proxies: str = Field(
+        default="",
+        description="Addresses and networks of proxies, with commas between, whose X-Forwarded-For names the client. "
+        "Empty: none, and the client is who has connected. A proxy must append to the header, or replace it.",
     )
     header_seconds: float = Field(
         default=10.0, gt=0.0, le=600.0, description="A request whose headers take longer is refused."
@@ -137,7 +143,8 @@ class Settings(BaseSettings):
         default=20,
         ge=1,
         le=1_000_000,
-        description="Wrong keys of one address a minute; answers to more are held back, then 429. Right keys pass.",
+        description="Wrong keys of one address (IPv6: of a /64) a minute; answers to more are held back, then 429. "
+        "Right keys pass.",
     )
     waits_per_key: int = Field(
         default=2048,
@@ -192,6 +199,20 @@ class Settings(BaseSettings):
             if name.strip() != ANY_HOST and not _HOST.fullmatch(name.strip()):
                 raise ValueError("expected names of hosts with commas between, without scheme, port or path")
         return value.strip()
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, value: str) -> str:
+        names = [name.strip() for name in value.split(",") if value.strip()]
+        for name in names:
+            try:
+                ipaddress.ip_network(name)
+            except ValueError:
+                raise ValueError(
+                    "expected addresses or networks with commas between, such as 10.0.0.2 or 10.0.0.0/24, found "
+                    "another: write a network by its first address, and a name by its address"
+                ) from None
+        return ",".join(names)
 
     @property
     def database(self) -> str:

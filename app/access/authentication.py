@@ -52,7 +52,7 @@ class _Authentication(SecurityBase):
                 known.forget()
         limits.count_request(services, key.id)
         check_url(request)
-        return Caller(key.id, key.project_id)
+        return Caller.of(request, key.id, key.project_id)
 
 
 _AUTHENTICATED: Final = Depends(_Authentication())

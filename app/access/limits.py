@@ -12,8 +12,8 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.waiting import revoked
 from app.http.errors import TooMany
+from app.http.limits import address_block
 from app.http.services import Caller, Services
 from app.queue.keys import quotas
 from app.queue.keys.quotas import Usage
@@ -40,11 +40,12 @@ def count_request(services: Services, key_id: str) -> None:
 
 
 async def count_wrong_key(services: Services, address: str) -> None:
-    """Count a wrong key of this address: after some, each further answer is held back, or TooMany is raised.
+    """Count a wrong key of this address (IPv6: of its /64): after some, each further answer is held back, or TooMany is
+    raised.
 
     Valid keys of the address are not counted and never wait.
     """
-    wait = services.wrong_keys.take(address, _PATIENCE_SECONDS)
+    wait = services.wrong_keys.take(address_block(address), _PATIENCE_SECONDS)
     if wait > _PATIENCE_SECONDS:
         raise TooMany("too_many_wrong_keys", "expected a valid key, found many wrong ones: check the key", wait)
     await asyncio.sleep(wait)
@@ -97,12 +98,11 @@ def _counted(opened: Counter[str], key_id: str) -> Iterator[None]:
 
 async def admit_job(services: Services, caller: Caller, session: AsyncSession, new_bytes: int = 0) -> None:
     """Check that the caller's key may have another waiting job, and store so many bytes more. Raises TooMany, and
-    Unauthorized where the key was revoked since the request began.
+    KeyRevoked where the key was revoked since the request began.
 
     It locks the key until the transaction ends, so call it before any other row is locked.
     """
-    if not await quotas.lock(session, caller.key_id):
-        raise revoked()
+    await quotas.lock(session, caller.key_id)
     usage = await quotas.usage(session, caller.key_id, services.settings.queued_jobs_per_key)
     refusal = beyond(services.settings, usage, new_bytes)
     if refusal is not None:

@@ -1,15 +1,16 @@
 """Long-polling and streams: waiting for a change without holding a database session, while the key is valid."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import Annotated, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Query
+from starlette.requests import ClientDisconnect
 
 from app.access import repository
 from app.db.signals import Watch
-from app.http.errors import Unauthorized
+from app.http.errors import revoked
 from app.http.services import Caller, Services
 
 T = TypeVar("T")
@@ -19,18 +20,12 @@ Wait = Annotated[
 ]
 
 
-def revoked() -> Unauthorized:
-    """The error of a request whose key was revoked after it began."""
-    return Unauthorized(
-        "revoked_key", "the key was revoked during the request: ask an admin of the service for another"
-    )
-
-
 class Waiting:
     """The changes of a resource for one caller. Made by `waiting`, before the resource is read."""
 
     def __init__(self, services: Services, caller: Caller, changes: Watch, key: Watch) -> None:
         self._services, self._caller, self._changes, self._key = services, caller, changes, key
+        self._disconnected: asyncio.Future[None] | None = None
         self._key.notify()  # it may have been revoked between its check and the watch
 
     async def require_key(self) -> None:
@@ -45,20 +40,42 @@ class Waiting:
         if not valid:
             raise revoked()
 
+    @asynccontextmanager
+    async def while_connected(self) -> AsyncIterator[None]:
+        """Make `changed` raise ClientDisconnect during the block, in which nothing else may read from the request."""
+        self._disconnected = asyncio.ensure_future(self._caller.disconnected())
+        try:
+            yield
+        finally:
+            await _cancelled(self._disconnected)
+            self._disconnected = None
+
     async def changed(self, seconds: float) -> bool:
-        """True at a change of the resource or the key; False after this time, or when the service shuts down."""
+        """True at a change of the resource or the key; False after this time, or when the service shuts down. Raises
+        ClientDisconnect in `while_connected`.
+        """
         if self._services.closing.is_set():
             return False
         change = asyncio.ensure_future(self._changes.wait(seconds))
         closing = asyncio.ensure_future(self._services.closing.wait())
+        awaited: set[asyncio.Future[Any]] = {change, closing}
+        if self._disconnected is not None:
+            awaited.add(self._disconnected)
         try:
-            await asyncio.wait({change, closing}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+            if self._disconnected is not None and self._disconnected.done():
+                self._disconnected.result()
+                raise ClientDisconnect
             return change.done() and change.result()
         finally:
-            for task in (change, closing):
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+            await _cancelled(change)
+            await _cancelled(closing)
+
+
+async def _cancelled(task: asyncio.Future[Any]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 @contextmanager
@@ -79,18 +96,19 @@ async def until(
 ) -> T:
     """The result of `load` once it is `done`, or after `seconds`, or at shutdown. `load` opens its own session.
 
-    Raises Unauthorized as soon as the caller's key is revoked.
+    Raises Unauthorized as soon as the caller's key is revoked, and ClientDisconnect once the client is gone.
     """
     if seconds == 0:
         return await load()
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     with waiting(services, caller, resource_id) as wait:
-        while True:
-            result = await load()
-            if done(result):
-                return result
-            await wait.require_key()
-            if not await wait.changed(deadline - loop.time()):
-                return result
-            await wait.require_key()
+        async with wait.while_connected():
+            while True:
+                result = await load()
+                if done(result):
+                    return result
+                await wait.require_key()
+                if not await wait.changed(deadline - loop.time()):
+                    return result
+                await wait.require_key()

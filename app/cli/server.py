@@ -89,6 +89,8 @@ class Server(uvicorn.Server):
                 lifespan="on",
                 http=cast("type[asyncio.Protocol]", protocol),
                 ws="none",
+                proxy_headers=bool(settings.trusted_proxies),
+                forwarded_allow_ips=settings.trusted_proxies,
                 access_log=False,
                 server_header=False,
                 timeout_graceful_shutdown=GRACEFUL_SECONDS,

@@ -4,9 +4,9 @@
 class DatabaseUnavailable(Exception):
     """The database does not answer, or not in time; the same call may succeed later.
 
-    Raised by `Database.read` and `Database.write` instead of the driver's errors. A commit that fails this way was not
-    done if it has a commit check and the database came back in time (`commits`). Otherwise it may have been done:
-    repeat it with the same idempotency key, or the same claim.
+    Raised by `read`, `fetch`, `write`, `transact` and `together` of `Database` instead of the driver's errors. A commit
+    that fails this way was not done if it has a commit check and the database came back in time (`commits`). Otherwise
+    it may have been done: repeat it with the same idempotency key, or the same claim.
     """
 
     def __init__(self, reason: str, retry_after: float = 2.0) -> None:
@@ -23,7 +23,7 @@ class DatabaseFull(DatabaseUnavailable):
     def __init__(self, disk: str, reason: str) -> None:
         super().__init__(reason)
         self.detail = (
-            "the disk of the service's database is full, so nothing can be changed, deleted neither: free space on it "
+            "the disk of the service's database is full, so nothing can be changed or deleted: free space on it "
             "from outside, or give the service a larger one, then send the same request again"
         )
         self.args = (

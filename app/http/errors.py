@@ -10,7 +10,7 @@
       RangeRefused 416     the requested bytes are outside the file
       Invalid 422          well-formed, but invalid: has `errors` with pointers
       TooMany 429          this key asks too often, or has too much
-      TooSlow 408          the body stalls
+      TooSlow 408          the headers or the body take too long
       Unavailable 503      try again later
       NoRoom 507           the disk has no space for this
 
@@ -85,6 +85,13 @@ class Unauthorized(ApiError):
         super().__init__(code, detail, headers={"WWW-Authenticate": 'Bearer realm="stillhouse"'})
 
 
+def revoked() -> Unauthorized:
+    """The error of a request whose key was revoked after it began."""
+    return Unauthorized(
+        "revoked_key", "the key was revoked during the request: ask an admin of the service for another"
+    )
+
+
 class NotFound(ApiError):
     """The resource does not exist."""
 
@@ -93,7 +100,7 @@ class NotFound(ApiError):
 
 
 class TooSlow(ApiError):
-    """The body stalls."""
+    """The headers or the body take too long."""
 
     status = 408
     title = "Request timeout"

@@ -16,7 +16,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.db.errors import DatabaseFull, DatabaseUnavailable
 from app.db.ids import uuid7
-from app.http.errors import ApiError, BadRequest, NoRoom, NotFound, TooLarge, Unavailable
+from app.http.errors import ApiError, BadRequest, NoRoom, NotFound, TooLarge, Unavailable, revoked
+from app.queue.blobs import UnknownBlob
+from app.queue.keys.quotas import KeyRevoked
 from app.storage.errors import StorageError, StorageFull, StorageUnavailable
 from app.storage.errors import TooLarge as StoredTooLarge
 
@@ -97,6 +99,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(DatabaseUnavailable, _database_unavailable)
     app.add_exception_handler(DatabaseFull, _database_full)
     app.add_exception_handler(StorageError, _storage_error)
+    app.add_exception_handler(UnknownBlob, _unknown_blob)
+    app.add_exception_handler(KeyRevoked, _key_revoked)
 
 
 async def _api_error(request: Request, error: Exception) -> Response:
@@ -140,6 +144,17 @@ async def _storage_error(request: Request, error: Exception) -> Response:
     return answer(
         request, ApiError("bytes_missing", "this file is missing from the store: restore it, or upload it again")
     )
+
+
+async def _unknown_blob(request: Request, error: Exception) -> Response:
+    """Only where the database did not answer `Blobs.kept` for minutes, and answers again."""
+    _log.warning("%s: %s", request.state.request_id, error)
+    detail = "equal bytes of something else were deleted while these were stored: send the same request again"
+    return answer(request, Unavailable("bytes_collected", detail))
+
+
+async def _key_revoked(request: Request, error: Exception) -> Response:
+    return answer(request, revoked())
 
 
 _CODES: Mapping[int, tuple[str, str]] = {

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -39,7 +41,7 @@ class Services:
     submissions: Submissions
     """Submissions of jobs that wait for a transaction."""
     wrong_keys: Buckets
-    """Wrong keys by the address that sends them."""
+    """Wrong keys by the block of addresses that sends them."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set at shutdown: streams and long-polls end then."""
     open_uploads: Counter[str] = field(default_factory=Counter)
@@ -53,12 +55,28 @@ class Services:
         return Pace(self.settings.body_seconds, self.settings.body_bytes_per_second)
 
 
+async def _never() -> None:
+    await asyncio.Event().wait()
+
+
 @dataclass(frozen=True)
 class Caller:
     """The API key of a request, and the project whose rows it may read and write."""
 
     key_id: str
     project_id: str
+    disconnected: Callable[[], Awaitable[None]] = field(default=_never, compare=False, repr=False)
+    """Returns when the client has closed its connection. It reads what is left of the body."""
+
+    @classmethod
+    def of(cls, request: Request, key_id: str, project_id: str) -> "Caller":
+        """The caller of this request."""
+        return cls(key_id, project_id, partial(_disconnected, request))
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def open_services(settings: Settings) -> Services:

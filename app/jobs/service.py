@@ -70,7 +70,7 @@ async def submit(
     except Occupied:
         return await _submit_in_session(services, caller, key, new, priority)
     except (idempotency.KeyReused, UnusableInput) as error:
-        raise _said(new, error) from None
+        raise _problem_of(new, error) from None
     return replay(first) if first is not None else json_text_answer(content, 202, {"Location": location})
 
 
@@ -107,7 +107,7 @@ def _fingerprint(new: Submitted, priority: int) -> str:
     return fingerprint_of(operation, canonical_json(new.spec))
 
 
-def _said(new: Submitted, error: idempotency.KeyReused | UnusableInput) -> Invalid:
+def _problem_of(new: Submitted, error: idempotency.KeyReused | UnusableInput) -> Invalid:
     return reused() if isinstance(error, idempotency.KeyReused) else submission.unusable(new.spec, error)
 
 

@@ -9,13 +9,16 @@ The state of a blob's row:
 
 Bytes and row cannot change in one step, so the order protects them. Publishing touches the row first, and sets a
 `released` or `deleting` one back to `writing`; then the bytes are put; then the transaction that makes them visible
-refers to the row (foreign key) and marks it `stored`. `app.retention.blobs` collects what no row refers to.
+refers to the row (foreign key) and marks it `stored`. `app.retention.blobs` collects what no row refers to. Putting
+several files can take long, and the bytes of the first may be those of a resource that is deleted meanwhile: until the
+transaction has ended they are `kept`, which sets a `released` row back to `writing` well before it is collected.
 
 A worker publishes under its claim, as with every other write: a worker that has lost the job publishes nothing.
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,6 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.contracts.states import LEASED
 from app.db.clock import utcnow
 from app.db.engine import Database
+from app.db.errors import DatabaseUnavailable
 from app.db.rows import ArtifactRow, BlobRow, FileRow
 from app.db.transactions.commits import set_commit_check
 from app.db.writes import upsert
@@ -35,7 +39,11 @@ from app.storage.store import BlobStore, key_of
 GRACE = timedelta(hours=24)
 """How long unreferenced bytes are kept: far longer than an upload or job takes from publishing to its transaction."""
 READERS_GRACE = timedelta(minutes=5)
-"""How long released bytes are kept: far longer than a download takes from reading their row to opening them."""
+"""How long released bytes are kept: far longer than a download takes from reading their row to opening them. A file of
+several blobs, such as a bundle, opens each when its turn comes: where that takes longer, the download is cut.
+"""
+KEPT_SECONDS = READERS_GRACE.total_seconds() / 5
+"""How often the bytes of a publication in progress are touched."""
 
 
 class Blobs:
@@ -58,6 +66,28 @@ class Blobs:
             await _touch(session, sha256, size)
         await self._store.put(source, sha256)
         return size
+
+    @asynccontextmanager
+    async def kept(self, digests: Collection[str], claim: Claim | None = None) -> AsyncIterator[None]:
+        """Keep those of them that are published from being collected during the block, in which they are published and
+        referred to. With a `claim`, as long as it is held.
+        """
+        keeping = asyncio.create_task(self._keep(digests, claim))
+        try:
+            yield
+        finally:
+            keeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await keeping
+
+    async def _keep(self, digests: Collection[str], claim: Claim | None) -> None:
+        while True:
+            await asyncio.sleep(KEPT_SECONDS)
+            with suppress(DatabaseUnavailable):
+                async with self._database.write() as session:
+                    if claim is not None and not await _holds(session, claim):
+                        return
+                    await _postpone(session, digests)
 
 
 async def mark_stored(session: AsyncSession, digests: Sequence[str]) -> None:
@@ -130,6 +160,19 @@ async def _touch(session: AsyncSession, sha256: str, size: int) -> None:
         sha256=sha256, key=key_of(sha256), bytes=size, state="writing", created_at=now, last_used=now
     )
     await session.execute(statement.on_conflict_do_update(index_elements=[BlobRow.sha256], set_={"last_used": now}))
-    taken_back = update(BlobRow).where(BlobRow.sha256 == sha256, BlobRow.state.in_(("released", "deleting")))
-    await session.execute(taken_back.values(state="writing"))
+    await _take_back(session, [sha256])
     set_commit_check(session, lambda: select(BlobRow.sha256).where(BlobRow.sha256 == sha256, BlobRow.last_used >= now))
+
+
+async def _postpone(session: AsyncSession, digests: Collection[str]) -> None:
+    """Postpone the collection of those that have a row. Locked in the order of `mark_stored`."""
+    rows = select(BlobRow.sha256).where(BlobRow.sha256.in_(digests)).order_by(BlobRow.sha256)
+    await session.execute(rows.with_for_update(key_share=True))
+    touched = update(BlobRow).where(BlobRow.sha256.in_(digests)).values(last_used=utcnow())
+    await session.execute(touched.execution_options(synchronize_session=False))
+    await _take_back(session, digests)
+
+
+async def _take_back(session: AsyncSession, digests: Collection[str]) -> None:
+    released = update(BlobRow).where(BlobRow.sha256.in_(digests), BlobRow.state.in_(("released", "deleting")))
+    await session.execute(released.values(state="writing").execution_options(synchronize_session=False))

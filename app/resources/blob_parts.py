@@ -40,7 +40,11 @@ class BlobParts:
         return sum(_length(part) for part in self.parts)
 
     async def read(self, start: int, end: int) -> AsyncIterator[bytes]:
-        """The bytes from `start` up to, not including, `end`."""
+        """The bytes from `start` up to, not including, `end`. A blob is opened when its turn comes, not all of them at
+        the first byte: each open one would take a descriptor or a connection for as long as the client reads.
+
+        Raises what the store raises, in the middle too: BlobMissing where the blobs were deleted minutes before.
+        """
         place = 0
         for part in self.parts:
             low, high = max(start, place) - place, min(end, place + _length(part)) - place

@@ -52,7 +52,8 @@ async def _upload(
             return replay(first)
         async with services.database.read() as session:  # what is published and then refused takes space for a time
             await limits.require_bytes(services, caller, session, sum(each.staged.bytes for each in received.files))
-        async with _released_if_refused(services, caller, received.files):
+        digests = [each.staged.sha256 for each in received.files]
+        async with _released_if_refused(services, caller, digests), services.blobs.kept(digests):
             for each in received.files:
                 await services.blobs.publish(each.staged.path, each.staged.sha256)
             async with services.database.write() as session:
@@ -64,16 +65,14 @@ async def _upload(
 
 
 @asynccontextmanager
-async def _released_if_refused(
-    services: Services, caller: Caller, files: Sequence[ReceivedFile]
-) -> AsyncIterator[None]:
+async def _released_if_refused(services: Services, caller: Caller, digests: Sequence[str]) -> AsyncIterator[None]:
     """Release what the block has published if it raises: what a key sends and no row refers to counts for it too."""
     try:
         yield
     except Exception:
         with suppress(DatabaseUnavailable):  # the error that the caller gets is the first one
             async with services.database.write() as session:
-                await release_blobs(session, [each.staged.sha256 for each in files], caller.key_id)
+                await release_blobs(session, digests, caller.key_id)
         raise
 
 

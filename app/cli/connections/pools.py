@@ -1,9 +1,10 @@
 """Which connections are open, in all and by address, and which of them may be closed to make room for others."""
 
-import ipaddress
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final, Protocol
+
+from app.http.limits import address_block
 
 SPARES: Final = 16
 """Connections beyond the caps, for probes; and evicted ones whose descriptors may be open at once."""
@@ -29,7 +30,7 @@ class Connection:
 
 @dataclass(eq=False)
 class Pool:
-    """Connections that share a cap. `idle`: those without a request in progress, the longest idle first."""
+    """Connections that share a cap. `idle`: those that may be closed for others, the longest idle first."""
 
     most: int
     count: int = 0
@@ -58,7 +59,9 @@ class Connections:
         return self._closing >= SPARES
 
     def admit(self, descriptor: int, host: str) -> Connection | None:
-        """Count a new connection of `host`. None: it is beyond every cap."""
+        """Count a new connection of `host`. None: it is beyond every cap. So is the 17th spare one of a burst: none of
+        the others is known to be idle before the event loop comes round.
+        """
         block = address_block(host)
         address = self._addresses.get(block) or Pool(self._most_of_address)
         connection = self._in((address, self._all), spare=False) or self._in((self._spares,), spare=True)
@@ -85,7 +88,9 @@ class Connections:
             del self._addresses[block]
 
     def settle(self, connection: Connection, *, idle: bool) -> None:
-        """Say whether a connection is without a request in progress."""
+        """Set whether a connection may be closed for another: it has no request in progress, and no answer that its
+        client may still read.
+        """
         if connection.evicted:
             return
         for pool in connection.pools:
@@ -117,16 +122,3 @@ def _remove(connection: Connection) -> None:
     for pool in connection.pools:
         pool.count -= 1
         pool.idle.pop(connection, None)
-
-
-def address_block(host: str) -> str:
-    """What counts as one address: an IPv4 address, or the /64 of an IPv6 address, of which one machine has all."""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return host
-    if isinstance(address, ipaddress.IPv4Address):
-        return host
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.IPv6Network((address, 64), strict=False))

@@ -11,7 +11,7 @@ MOST_HEADER_BYTES: Final = 65_536
 """Of the headers of a request together; and of the line before a chunk."""
 
 _SCHEMES: Final = (b"http://", b"https://")
-_FAULTS: Final = {
+_FOUND: Final = {
     "Missing mandatory Host: header": "found no header Host",
     "Found multiple Host: headers": "found several headers Host",
     "conflicting Content-Length headers": "found headers Content-Length that differ",
@@ -30,18 +30,18 @@ class StrictConnection(h11.Connection):
     """h11's connection, which refuses what two servers in a row could read as two different requests, and takes a whole
     URL as the target of a request.
 
-    `fault`: what is wrong with the request that was refused last.
+    `error`: that of the request that was refused last.
     """
 
-    fault: ApiError | None = None
+    error: ApiError | None = None
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
-        """The next event. Raises RemoteProtocolError, and sets `fault`."""
+        """The next event. Raises RemoteProtocolError, and sets `error`."""
         try:
             event = super().next_event()
             return _strict(event) if isinstance(event, h11.Request) else event
         except h11.RemoteProtocolError as error:
-            self.fault = _problem(error)
+            self.error = _problem(error)
             raise
 
 
@@ -81,7 +81,7 @@ def _by_path(request: h11.Request) -> h11.Request:
 def _problem(error: h11.RemoteProtocolError) -> ApiError:
     text = str(error)
     own = (_TWO_LENGTHS, _OLD_CHUNKS, _BAD_TARGET)
-    fault = text if text in own else _FAULTS.get(text, "found bytes that are not one")
+    found = text if text in own else _FOUND.get(text, "found bytes that are not one")
     return BadRequest(
-        "bad_http", f"expected a request of HTTP/1.1, {fault}: let an HTTP client write it, and send it again"
+        "bad_http", f"expected a request of HTTP/1.1, {found}: let an HTTP client write it, and send it again"
     )

@@ -1,4 +1,4 @@
-"""Writes to the files of a folder, told by the kernel (inotify, by ctypes). Source: inotify(7)."""
+"""Writes to the files of a folder, by events of the kernel (inotify, by ctypes). Source: inotify(7)."""
 
 import asyncio
 import ctypes
@@ -12,8 +12,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class FolderEvents:
-    """Tells that a file of a folder was written to, by any process of this host. Tells nothing where the system has
-    no such events (or no more of them); waiting then ends with its time.
+    """Waits until a file of a folder is written to, by any process of this host. Where the system has no such events
+    (or no more of them), waiting ends with its time.
     """
 
     def __init__(self, folder: PurePath) -> None:
@@ -29,8 +29,8 @@ class FolderEvents:
         asyncio.get_running_loop().add_reader(self._descriptor, self._read)
 
     @property
-    def are_told(self) -> bool:
-        """Whether the system tells of writes."""
+    def has_events(self) -> bool:
+        """Whether the system has events for it."""
         return self._descriptor >= 0
 
     def _read(self) -> None:

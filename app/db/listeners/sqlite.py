@@ -93,7 +93,7 @@ class _Look:
 async def _poll(look: _Look, events: FolderEvents, subscriptions: Subscriptions, wanted: asyncio.Event) -> None:
     clock = asyncio.get_running_loop().time
     soon = 0
-    alert_until = math.inf if not events.are_told else clock() + ALERT_SECONDS
+    alert_until = math.inf if not events.has_events else clock() + ALERT_SECONDS
     while True:
         if subscriptions.idle:
             wanted.clear()

@@ -17,7 +17,10 @@ from app.db.reads.query import Query, Row, Values
 from app.db.sqlite import BUSY_SECONDS
 
 SHORT_STEPS: Final = 10_000
-"""Instructions of SQLite's machine that a short statement has at most: a page of 50 jobs has 2000. Less than 1 ms."""
+"""Instructions of SQLite's machine, less than 1 ms, after which a statement is interrupted and repeated in a thread. A
+page of 50 jobs has 2000. SQLite counts on over the uses of a cached statement, so that a short one is interrupted now
+and then.
+"""
 _THREADS: Final = 4
 
 

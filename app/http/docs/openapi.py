@@ -1,17 +1,24 @@
 """The OpenAPI document: FastAPI's paths, and the contracts' own JSON Schemas as its components."""
 
+import json
 from collections.abc import Mapping, Sequence
 from copy import copy
+from functools import cache
 from typing import Any, Final, Literal
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import BaseRoute
+
+from app.http.docs.made_once import MadeOnce
 
 Mode = Literal["validation", "serialization"]
 Schemas = Mapping[str, TypeAdapter[Any]]
+PATH: Final = "/openapi.json"
 _REFERENCE: Final = "#/components/schemas/{model}"
 _NULL: Final = {"type": "null"}
 _WITHOUT_NUL: Final = r"^[^\x00]*$"
@@ -91,8 +98,8 @@ def _or_null(field: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def install(app: FastAPI, schemas: Schemas, changes: Mapping[str, str]) -> None:
-    """Make `app.openapi()` contain these schemas and, by their names, those of `changes` to manifests. Left out is what
-    FastAPI adds and never sends: its own 422, and empty JSON beside a file.
+    """Make `app.openapi()` contain these schemas and, by their names, those of `changes` to manifests, and serve it at
+    PATH, which needs no key. Left out is what FastAPI adds and never sends: its own 422, and empty JSON beside a file.
     """
 
     def openapi() -> dict[str, Any]:
@@ -114,7 +121,15 @@ def install(app: FastAPI, schemas: Schemas, changes: Mapping[str, str]) -> None:
             app.openapi_schema = document
         return app.openapi_schema
 
+    @cache  # at the first request, as few processes are asked for it
+    def made() -> MadeOnce:
+        return MadeOnce.of(json.dumps(openapi(), ensure_ascii=False, separators=(",", ":")), "application/json")
+
+    async def served(request: Request) -> Response:
+        return made().answer(request)
+
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+    app.add_route(PATH, served, include_in_schema=False)
 
 
 def _as_texts(operation: dict[str, Any]) -> None:

@@ -9,8 +9,10 @@ from typing import Final
 
 from fastapi import FastAPI
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
+
+from app.http.docs.made_once import MadeOnce
 
 SWAGGER_UI: Final = "swagger-ui-5.35.0"
 """The folder with Swagger UI's files; its README.md describes how to update them."""
@@ -48,6 +50,7 @@ POLICY: Final = "; ".join(
     )
 )
 _HEADERS: Final = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+_PAGE: Final = MadeOnce.of(PAGE, "text/html")
 _CHECK_FIRST: Final = {"Cache-Control": "no-cache"}
 _KEEP: Final = {"Cache-Control": "public, max-age=31536000, immutable"}  # another version has another path
 
@@ -60,7 +63,7 @@ def install(app: FastAPI) -> None:
 
 
 async def _page(request: Request) -> Response:
-    return HTMLResponse(PAGE, headers={"Content-Security-Policy": POLICY, **_HEADERS, **_CHECK_FIRST})
+    return _PAGE.answer(request, {"Content-Security-Policy": POLICY, **_HEADERS, **_CHECK_FIRST})
 
 
 async def _start(request: Request) -> Response:

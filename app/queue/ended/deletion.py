@@ -51,9 +51,9 @@ async def deleted(database: Database, job_ids: Collection[str]) -> set[str]:
     """Which of these jobs, that the database no longer has, were deleted from it."""
     if not job_ids:
         return set()
-    told = select(OutboxRow.subject).where(OutboxRow.subject.in_(job_ids), OutboxRow.topic == DELETED)
+    known = select(OutboxRow.subject).where(OutboxRow.subject.in_(job_ids), OutboxRow.topic == DELETED)
     async with database.read() as session:
-        return set((await session.scalars(told)).all())
+        return set((await session.scalars(known)).all())
 
 
 def _datasets_of(job_id: str) -> Select[str]:

@@ -1,4 +1,4 @@
-"""What is said of a job that has not ended, by what needs it to."""
+"""The end of an error where a job must have ended and has not."""
 
 from app.contracts.states import JobState
 

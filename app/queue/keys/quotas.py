@@ -40,13 +40,26 @@ def _counting() -> Query[tuple[Any, ...]]:
 
 
 _VALID: Final = select(KeyRow.id).where(KeyRow.id == _KEY, KeyRow.revoked_at.is_(None))
+_IS_VALID: Final = Query(tuple, _VALID)
 _LOCK: Final = Query(tuple, _VALID.with_for_update(key_share=True))
 _COUNT: Final = _counting()
 
 
+class KeyRevoked(Exception):
+    """The key was revoked after the request with it began; nothing was changed."""
+
+    def __init__(self) -> None:
+        super().__init__("expected a valid key, found one that was revoked meanwhile: ask an admin for another")
+
+
+def valid(key_id: str) -> list[Call]:
+    """The statement that finds a row if the key is not revoked, without a lock."""
+    return [(_IS_VALID, {"key_id": key_id})]
+
+
 def counted(key_id: str, most_waiting: int) -> list[Call]:
     """The statements that lock the key's row and count what it takes: what is counted after the lock holds until the
-    transaction ends. `usage_of` reads the rows of the second.
+    transaction ends. The first finds no row if the key is revoked; `usage_of` reads those of the second.
     """
     return [(_LOCK, {"key_id": key_id}), (_COUNT, {"key_id": key_id, "most": most_waiting})]
 
@@ -57,9 +70,10 @@ def usage_of(rows: Sequence[Sequence[Any]]) -> Usage:
     return Usage(int(waiting), int(stored))
 
 
-async def lock(session: AsyncSession, key_id: str) -> bool:
-    """Lock the key's row: what is counted afterwards holds until the transaction ends. False if the key is revoked."""
-    return await session.scalar(_LOCK.statement, {"key_id": key_id}) is not None
+async def lock(session: AsyncSession, key_id: str) -> None:
+    """Lock the key's row: what is counted afterwards holds until the transaction ends. Raises KeyRevoked."""
+    if await session.scalar(_LOCK.statement, {"key_id": key_id}) is None:
+        raise KeyRevoked
 
 
 async def usage(session: AsyncSession, key_id: str, most_waiting: int) -> Usage:

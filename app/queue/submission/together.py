@@ -11,7 +11,7 @@ from app.db.transactions import Grouping, Last, Steps
 from app.queue import idempotency
 from app.queue.idempotency import Answer
 from app.queue.keys import quotas
-from app.queue.keys.quotas import Remembered, Usage
+from app.queue.keys.quotas import KeyRevoked, Remembered, Usage
 from app.queue.submission.locks import lock_inputs
 from app.queue.submission.rows import NewRows, inserts
 
@@ -61,7 +61,8 @@ class Submissions:
     async def submit(self, key_id: str, submission: Submission) -> Answer | None:
         """The answer that was given before, or None: then the job is submitted.
 
-        Raises UnusableInput as `Ledger.submit`, KeyReused, Occupied, what it is not admitted for, and its refusal.
+        Raises KeyRevoked, UnusableInput as `Ledger.submit`, KeyReused, Occupied, what it is not admitted for, and its
+        refusal.
         """
         if self._database.dialect == "sqlite":  # whose transactions are those of all callers anyway
             (outcome,) = await self._run(key_id, lambda: [submission])
@@ -80,16 +81,18 @@ class Submissions:
 
 def _steps(key_id: str, new: Sequence[Submission], remembered: Remembered) -> Steps[list[Outcome]]:
     """The key's row is locked before any other, and Idempotency-Keys and inputs each in one order, so that no two
-    transactions wait for each other.
+    transactions wait for each other. Where its usage is remembered it is read alone: it must be valid in any case.
     """
     first, again = _once_each_key(new)
     project_id = str(first[0].rows.job["project_id"])
     usage = remembered.usage(key_id)
-    counted = quotas.counted(key_id, remembered.most_waiting) if usage is None else []
+    of_key = quotas.counted(key_id, remembered.most_waiting) if usage is None else quotas.valid(key_id)
     inputs = [each.rows.inputs for each in first]
-    locked, found = yield from lock_inputs(project_id, inputs, [*counted, *_taken(key_id, first)])
+    locked, found = yield from lock_inputs(project_id, inputs, [*of_key, *_taken(key_id, first)])
+    if not found[0]:
+        return [KeyRevoked() for _ in new]
     usage = usage or quotas.usage_of(found[1])
-    answers = _answers(first, found[len(counted) :])
+    answers = _answers(first, found[len(of_key) :])
     accepted: list[Submission] = []
     outcomes: dict[Submission, Outcome] = dict.fromkeys(again, Occupied())
     for each in first:

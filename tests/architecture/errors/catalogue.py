@@ -42,6 +42,7 @@ REQUESTS: Final[Mapping[str, str]] = {
     "body_too_large": "upload data as a dataset instead of sending it in JSON",
     "body_too_slow": "send the request again on a better connection",
     "bytes_gone": "upload the file again",
+    "bytes_collected": "send the same request again",
     "bytes_missing": "restore the store from its backup, or upload the file again",
     "database_unavailable": "send the same request again later",
     "doubled_parameter": "send the query parameter once",

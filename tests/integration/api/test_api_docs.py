@@ -79,6 +79,34 @@ async def test_an_asset_that_did_not_change_is_not_sent_again(harness: ApiHarnes
     assert first.headers["cache-control"] == again.headers["cache-control"]
 
 
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs"])
+async def test_the_document_and_the_page_are_made_once_and_sent_to_those_who_do_not_have_them(
+    harness: ApiHarness, path: str
+) -> None:
+    plain = await harness.http.get(path, headers={"Accept-Encoding": "gzip;q=0, identity"})
+    packed = await harness.http.get(path, headers={"Accept-Encoding": "br, gzip;q=0.5"})
+    assert packed.content == plain.content, "httpx has decompressed it"
+    assert ("content-encoding" in plain.headers, packed.headers["content-encoding"]) == (False, "gzip")
+    assert int(packed.headers["content-length"]) < len(plain.content)
+    assert plain.headers["etag"] != packed.headers["etag"], "they are different bytes"
+    for answer, accepted in ((plain, "identity"), (packed, "gzip")):
+        assert answer.headers["vary"] == "Accept-Encoding"
+        asked = {"If-None-Match": f'"other", {answer.headers["etag"]}', "Accept-Encoding": accepted}
+        again = await harness.http.get(path, headers=asked)
+        assert (again.status_code, again.content) == (304, b"")
+        assert again.headers["etag"] == answer.headers["etag"]
+        assert (await harness.http.head(path, headers=asked)).status_code == 304
+
+
+async def test_the_document_is_serialised_for_the_first_request_alone(
+    harness: ApiHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await harness.http.get("/openapi.json")
+    monkeypatch.setattr(harness.app, "openapi_schema", {"another": "document"})
+    assert (await harness.http.get("/openapi.json")).content == first.content
+    assert first.json()["openapi"].startswith("3.")
+
+
 @pytest.mark.parametrize("path", ["/redoc", f"/docs/{SWAGGER_UI}/none.js", f"/docs/{SWAGGER_UI}/../page.py"])
 async def test_nothing_else_is_served_beside_it(harness: ApiHarness, path: str) -> None:
     answer = await harness.http.get(path)

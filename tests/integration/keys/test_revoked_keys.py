@@ -6,13 +6,20 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from fastapi import Response
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access import repository
 from app.db.engine import open_database
+from app.db.rows import IdempotencyRow, JobRow
 from app.http.errors import Unauthorized
 from app.http.services import Caller
 from app.jobs import service as jobs
 from app.jobs.streams import server_sent
+from app.queue import idempotency
+from app.queue.idempotency import Answer
+from app.queue.keys.quotas import KeyRevoked
 from tests.integration.api.harness import MODEL, ApiHarness, safetensors
 from tests.integration.keys.conftest import Opening
 from tests.integration.keys.test_limits_of_requests import another_key
@@ -104,3 +111,56 @@ async def test_an_upload_whose_key_is_revoked_while_it_arrives_leaves_nothing(an
         assert (answer.status_code, answer.json()["code"]) == (401, "revoked_key")
         assert (await harness.get("/v1/models"))["data"] == []
         assert not harness.staged()
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["without", "with Idempotency-Key"])
+@pytest.mark.parametrize("remembered", [False, True], ids=["counted", "remembered"])
+async def test_a_job_whose_key_is_revoked_while_its_spec_arrives_is_not_submitted(
+    any_limited: Opening, remembered: bool, named: bool
+) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def body(whole: bytes) -> AsyncIterator[bytes]:
+        yield whole[:10]
+        begun.set()
+        await go_on.wait()
+        yield whole[10:]
+
+    async with any_limited() as harness:
+        spec, key = await harness.train_spec(), await another_key(harness)
+        name = {"Idempotency-Key": "job-1"} if named else {}
+        if remembered:  # what the key has is not counted again for a second, and its row not locked
+            assert (await harness.http.post("/v1/jobs", json=spec, headers=key)).status_code == 202
+        before = len((await harness.get("/v1/jobs"))["data"])
+        sent = harness.http.post("/v1/jobs", content=body(json.dumps(spec).encode()), headers=key | name)
+        submission = asyncio.create_task(sent)
+        await asyncio.wait_for(begun.wait(), SOON)
+        await revoke(harness, key, elsewhere=True)
+        go_on.set()
+        answer = await asyncio.wait_for(submission, SOON)
+        assert (answer.status_code, answer.json()["code"]) == (401, "revoked_key")
+        assert len((await harness.get("/v1/jobs"))["data"]) == before
+        async with harness.services.database.read() as session:
+            assert not (await session.scalars(select(IdempotencyRow.key))).all()
+
+
+async def test_the_first_answer_is_not_repeated_to_a_revoked_key(any_limited: Opening) -> None:
+    async with any_limited() as harness:
+        services, key = harness.services, await another_key(harness)
+        async with services.database.write() as session:
+            row = await repository.find(session, key["Authorization"].removeprefix("Bearer "))
+            assert row is not None
+            assert await idempotency.find(session, row.id, "job-1", "content") is None
+            answer = Answer(202, "{}", "/v1/jobs/first")
+            await idempotency.remember(session, row.id, "job-1", "content", answer)
+
+        async def never(session: AsyncSession) -> JobRow:
+            raise AssertionError("the key is revoked, or has an answer")
+
+        async def repeated() -> Response:
+            return await jobs.create_once(services, Caller(row.id, row.project_id), "job-1", "content", never)
+
+        assert (await repeated()).headers["location"] == "/v1/jobs/first"
+        await revoke(harness, key, elsewhere=True)
+        with pytest.raises(KeyRevoked):
+            await repeated()

@@ -2,7 +2,8 @@
 
 import pytest
 
-from app.cli.connections.pools import SPARES, Connection, Connections, address_block
+from app.cli.connections.pools import SPARES, Connection, Connections
+from app.http.limits import address_block
 
 
 class _Peer:

@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -105,30 +107,34 @@ class Publisher:
         self._blobs = blobs
         self._retry_seconds = retry_seconds
 
-    async def _publish(self, claim: Claim, folder: Path, files: tuple[OutputFile, ...]) -> tuple[PublishedFile, ...]:
-        """Check all files, then publish them. The store moves the files."""
+    @asynccontextmanager
+    async def _published(
+        self, claim: Claim, folder: Path, files: tuple[OutputFile, ...]
+    ) -> AsyncIterator[tuple[PublishedFile, ...]]:
+        """Check all files, then publish them; they are kept during the block. The store moves the files."""
         paths = [await asyncio.to_thread(_checked, folder, file) for file in files]
-        for path, file in zip(paths, files, strict=True):
-            await retry(partial(self._blobs.publish, path, file.sha256, claim), self._retry_seconds)
-        return tuple(PublishedFile(file.role, Path(file.path).name, file.bytes, file.sha256) for file in files)
+        async with self._blobs.kept([file.sha256 for file in files], claim):
+            for path, file in zip(paths, files, strict=True):
+                await retry(partial(self._blobs.publish, path, file.sha256, claim), self._retry_seconds)
+            yield tuple(PublishedFile(file.role, Path(file.path).name, file.bytes, file.sha256) for file in files)
 
     async def training(self, claim: Claim, folder: Path, outcome: TrainingOutcome) -> bool:
         """End a training job. False: this worker no longer holds it. Raises DamagedOutput and ClaimLost."""
-        files = await self._publish(claim, folder, outcome.files)
-        publication = Publication(files, outcome.student_manifest, outcome.student, outcome.report, outcome.peers)
-        return await retry(lambda: self._ledger.succeed(claim, publication), self._retry_seconds)
+        async with self._published(claim, folder, outcome.files) as files:
+            publication = Publication(files, outcome.student_manifest, outcome.student, outcome.report, outcome.peers)
+            return await retry(lambda: self._ledger.succeed(claim, publication), self._retry_seconds)
 
     async def report(self, claim: Claim, folder: Path, outcome: ReportOutcome) -> bool:
         """End a job that makes no model, such as a preflight, as `training`."""
-        files = await self._publish(claim, folder, outcome.files)
-        return await retry(lambda: self._ledger.finish_report(claim, files, outcome.report), self._retry_seconds)
+        async with self._published(claim, folder, outcome.files) as files:
+            return await retry(lambda: self._ledger.finish_report(claim, files, outcome.report), self._retry_seconds)
 
     async def export(self, claim: Claim, folder: Path, outcome: ExportOutcome) -> bool:
         """End an export, as `training`."""
-        files = await self._publish(claim, folder, outcome.files)
-        return await retry(lambda: self._ledger.finish_export(claim, files, outcome.report), self._retry_seconds)
+        async with self._published(claim, folder, outcome.files) as files:
+            return await retry(lambda: self._ledger.finish_export(claim, files, outcome.report), self._retry_seconds)
 
     async def inspection(self, claim: Claim, folder: Path, outcome: InspectionOutcome) -> bool:
         """End an inspection, as `training`."""
-        files = await self._publish(claim, folder, outcome.files)
-        return await retry(lambda: self._ledger.finish_inspection(claim, outcome, files), self._retry_seconds)
+        async with self._published(claim, folder, outcome.files) as files:
+            return await retry(lambda: self._ledger.finish_inspection(claim, outcome, files), self._retry_seconds)
