@@ -8,6 +8,8 @@ from typing import Final
 
 from app.db.urls import parse
 from app.settings import Settings
+from app.storage.errors import UnusableStore
+from app.storage.opening import open_store
 
 _PREFIX: Final = "STILLHOUSE_"
 _WRITABLE_BY_OTHERS: Final = 0o022
@@ -33,7 +35,7 @@ def warnings(settings: Settings, environment: Iterable[str]) -> Iterator[str]:
 
 
 def prepare(settings: Settings) -> None:
-    """Create the folders of the settings. Raises Unusable."""
+    """Create the folders of the settings, and open the store once. Raises Unusable."""
     try:
         settings.prepared()
         for folder in (settings.data_dir, settings.staging_dir):
@@ -45,6 +47,10 @@ def prepare(settings: Settings) -> None:
             f"expected a folder for the data at {settings.data_dir}, found: {found}: choose another by --data or "
             f"{_PREFIX}DATA_DIR"
         ) from None
+    try:
+        open_store(settings.store_url or None, settings.data_dir)
+    except UnusableStore as error:
+        raise Unusable(f"{error} ({_PREFIX}STORE_URL)") from None
 
 
 def require_database(settings: Settings) -> None:

@@ -30,6 +30,10 @@ class StorageUnavailable(StorageError):
     """The remote store does not answer; the same call may succeed later."""
 
 
+class UnusableStore(StorageError):
+    """The setting names no store that this process can open."""
+
+
 class TooLarge(StorageError):
     """An upload is larger than allowed; a 413."""
 

@@ -1,8 +1,12 @@
 """Opening the blob store at a URL."""
 
+import os
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
+from obstore.exceptions import BaseError
+
+from app.storage.errors import UnusableStore
 from app.storage.local import LocalStore
 from app.storage.remote import RemoteStore
 from app.storage.store import BlobStore
@@ -12,13 +16,51 @@ _REMOTE = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss")
 
 def open_store(url: str | None, data_dir: Path) -> BlobStore:
     """The store at `url`: a path or `file://…` for a local disk, `s3://…`, `gs://…`, `az://…` for a bucket;
-    `<data_dir>/blobs` if it is None. Raises ValueError for other URLs, without repeating them.
+    `<data_dir>/blobs` if it is None. Raises UnusableStore, without repeating the URL.
     """
     if url is None:
-        return LocalStore(data_dir / "blobs")
+        return _local(data_dir / "blobs")
     parts = urlsplit(url)
     if parts.scheme in ("", "file"):
-        return LocalStore(Path(unquote(parts.path)))
+        return _local(_path(parts))
     if parts.scheme in _REMOTE:
+        return _remote(url, parts.scheme)
+    raise UnusableStore(f"expected a path or a URL with file, s3, gs or az, found {parts.scheme!r}: {_WAY_OUT}")
+
+
+def _path(parts: SplitResult) -> Path:
+    """Of a URL without a host: that of `file://blobs` would be a host without a path."""
+    if parts.netloc not in ("", "localhost"):
+        raise UnusableStore(
+            f"expected a path after `file://`, found the host {parts.hostname!r}: write `file:///blobs`"
+        )
+    if not parts.path:
+        raise UnusableStore(f"expected a path, found none: {_WAY_OUT}")
+    return Path(unquote(parts.path))
+
+
+def _local(folder: Path) -> LocalStore:
+    try:
+        store = LocalStore(folder)
+        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            raise PermissionError(None, "it cannot be written by this user")
+    except OSError as error:
+        found = "a file" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror
+        raise UnusableStore(
+            f"expected a folder for the files at {folder}, found: {found}: create it, or name another"
+        ) from None
+    return store
+
+
+def _remote(url: str, scheme: str) -> RemoteStore:
+    try:
         return RemoteStore.at(url)
-    raise ValueError(f"expected a path or a URL with file, s3, gs or az, found {parts.scheme!r}")
+    except (BaseError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0].replace(url, "it")
+        raise UnusableStore(
+            f"expected a bucket with its credentials in the environment, found: {reason}: {_WAY_OUT}, such as "
+            f"`{scheme}://bucket/prefix`"
+        ) from None
+
+
+_WAY_OUT = "name a folder or a bucket"

@@ -17,7 +17,7 @@ import pytest
 from app.retention import staged_uploads
 from app.storage import local
 from app.storage.durable import digest_of_file
-from app.storage.errors import BlobMissing, StorageFull, StorageUnavailable, TooLarge
+from app.storage.errors import BlobMissing, StorageFull, StorageUnavailable, TooLarge, UnusableStore
 from app.storage.local import LocalStore
 from app.storage.opening import open_store
 from app.storage.remote import RemoteStore
@@ -241,9 +241,27 @@ def test_a_bucket_url_opens_a_remote_store(tmp_path: Path) -> None:
 
 
 def test_another_url_is_refused_without_an_echo(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="found 'ftp'") as caught:
+    with pytest.raises(UnusableStore, match="found 'ftp'") as caught:
         open_store("ftp://user:secret@host/x", tmp_path)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("file://blobs", "found the host 'blobs': write `file:///blobs`"),
+        ("file://", "expected a path, found none"),
+        ("file:///proc/none/blobs", "found: No such file or directory"),
+        ("{}/taken", "found: a file"),
+        ("s3://", "such as `s3://bucket/prefix`"),
+        ("abfs://account", "Account must be specified"),
+    ],
+)
+def test_a_store_that_cannot_be_opened_says_why(tmp_path: Path, url: str, reason: str) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(UnusableStore) as caught:
+        open_store(url.format(tmp_path), tmp_path)
+    assert reason in str(caught.value)
 
 
 async def test_an_upload_is_hashed_while_it_is_written(tmp_path: Path) -> None:

@@ -48,6 +48,15 @@ def test_a_data_folder_that_cannot_be_one_is_refused_by_every_command(
     assert list(tmp_path.iterdir()) == [file]
 
 
+@pytest.mark.parametrize("url", ["file://blobs", "file:///proc/none/blobs", "s3://", "http://user:secret@host/blobs"])
+def test_a_store_that_cannot_be_opened_is_refused_without_an_echo(run: Run, tmp_path: Path, url: str) -> None:
+    for command in ("serve", "api", "worker"):
+        refused = run([command, "--data", str(tmp_path / "data")], store_url=url)
+        assert_refused(refused, "STILLHOUSE_STORE_URL")
+        assert "secret" not in refused.stderr
+    assert not (tmp_path / "data" / "stillhouse.db").exists()
+
+
 def test_a_folder_of_another_mode_that_cannot_be_written_is_refused(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
