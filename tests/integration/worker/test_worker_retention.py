@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import delete, update
 
 from app.contracts.states import JobState
+from app.contracts.wire.orders import SHARED_CACHES, SharedCache
 from app.db.clock import utcnow
 from app.db.migrate import upgrade
 from app.db.rows import BlobRow, JobRow
@@ -27,6 +28,7 @@ from workers.runtime.retention import policy as worker_policy
 from workers.runtime.retention.cached_inputs import RECENT_SECONDS
 
 LONG_AGO = RECENT_SECONDS + 2 * 86_400.0
+BOUNDED_BY_NUMBER: set[SharedCache] = {"controls", "figures"}
 
 
 @pytest.fixture
@@ -241,22 +243,22 @@ async def test_caches_are_bounded_by_size_and_what_is_in_use_stays(harness: Work
         os.close(lock)
 
 
-@pytest.mark.parametrize(
-    ("folder", "kind"),
-    [("images", "decoded images"), ("sounds", "features of sounds"), ("tokens", "tokens of texts")],
-)
-async def test_images_and_sounds_are_bounded_as_soft_targets_are(
-    folder: str, kind: str, harness: WorkerHarness
-) -> None:
+async def test_every_store_of_rows_is_bounded_as_soft_targets_are(harness: WorkerHarness) -> None:
     harness.settings = harness.settings.model_copy(update={"cache_bytes": 1500})
-    rows = harness.paths.cache / folder
-    for i, name in enumerate(("held", "used", "lately", ".draft-dead")):
-        _file(rows / name / "manifest.json", LONG_AGO - i)
-    lock = os.open(rows / "held.lock", os.O_RDWR | os.O_CREAT)
-    fcntl.flock(lock, fcntl.LOCK_SH)
-    expected = {("temporary", ".draft-dead"), (kind, "used"), (kind, "lately")}
+    expected, locks = set(), []
+    stores = [each for each in SHARED_CACHES if each not in BOUNDED_BY_NUMBER]
+    for store in stores:
+        rows = harness.paths.cache / store
+        for i, name in enumerate(("held", "used", "lately", ".draft-dead")):
+            _file(rows / name / "manifest.json", LONG_AGO - i)
+        locks.append(os.open(rows / "held.lock", os.O_RDWR | os.O_CREAT))
+        fcntl.flock(locks[-1], fcntl.LOCK_SH)
+        kind = worker_policy.STORES_OF_ROWS[store]
+        expected |= {("temporary", ".draft-dead"), (kind, "used"), (kind, "lately")}
     assert await _all(harness) == expected
-    os.close(lock)
+    assert len(expected) == 1 + 2 * len(stores)
+    for lock in locks:
+        os.close(lock)
 
 
 async def test_an_input_that_a_claim_takes_after_it_was_listed_stays(harness: WorkerHarness) -> None:

@@ -6,7 +6,7 @@
     inputs         the least recently used, beyond `cache_bytes`; never one that an unfinished job reads, or that was
                    used recently; and downloads that were killed
     soft targets   likewise, never one whose lock is held; and temporary folders whose writer is dead; the same for
-                   decoded images and features of sounds
+                   other stores of rows: decoded images and masks, features of sounds, tokens
     controls       temporary folders after a day (published ones are bounded by their number)
 
 Folders are listed before the database is queried, so that a job that is claimed meanwhile is not mistaken for
@@ -14,11 +14,13 @@ one that is unknown.
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Final
 
+from app.contracts.wire.orders import SharedCache
 from app.db.clock import utcnow
 from app.db.engine import Database
 from app.queue.ended import deletion, retrying
@@ -28,6 +30,15 @@ from workers.runtime.disk.usage import bytes_below
 from workers.runtime.paths import Paths
 from workers.runtime.retention import cached_inputs, caches, job_folders
 from workers.runtime.retention.item import KeptItem, StaleItem
+
+STORES_OF_ROWS: Final[Mapping[SharedCache, str]] = {
+    "targets": "soft targets",
+    "images": "decoded images",
+    "masks": "decoded masks",
+    "sounds": "features of sounds",
+    "tokens": "tokens of texts",
+}
+"""What the rows of each store are. Other caches are bounded by their number of entries, where they are written."""
 
 
 async def find_stale(
@@ -47,10 +58,11 @@ async def find_stale(
         ),
         *cached_inputs.killed_downloads(paths),
         *cached_inputs.beyond_limit(paths, settings.cache_bytes, job_folders.inputs_in_use(paths).union(needed)),
-        *caches.stored_rows("soft targets", paths.cache / "targets", settings.cache_bytes),
-        *caches.stored_rows("decoded images", paths.cache / "images", settings.cache_bytes),
-        *caches.stored_rows("features of sounds", paths.cache / "sounds", settings.cache_bytes),
-        *caches.stored_rows("tokens of texts", paths.cache / "tokens", settings.cache_bytes),
+        *(
+            item
+            for cache, rows in STORES_OF_ROWS.items()
+            for item in caches.stored_rows(rows, paths.cache / cache, settings.cache_bytes)
+        ),
         *caches.controls(paths.cache / "controls"),
     ]
 
