@@ -1,7 +1,10 @@
 """Opening the blob store at a URL."""
 
 import os
+import re
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from obstore.exceptions import BaseError
@@ -14,6 +17,11 @@ from app.storage.store import BlobStore
 _REMOTE = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss")
 
 
+_WAY_OUT: Final = "name a folder or a bucket"
+_OF_STORE: Final = re.compile(r"[0-9a-f]{2}|lost\+found")
+"""Names in the folder of a local store; the second is that of a file system of its own."""
+
+
 def open_store(url: str | None, data_dir: Path) -> BlobStore:
     """The store at `url`: a path or `file://…` for a local disk, `s3://…`, `gs://…`, `az://…` for a bucket;
     `<data_dir>/blobs` if it is None. Raises UnusableStore, without repeating the URL.
@@ -22,7 +30,9 @@ def open_store(url: str | None, data_dir: Path) -> BlobStore:
         return _local(data_dir / "blobs")
     parts = urlsplit(url)
     if parts.scheme in ("", "file"):
-        return _local(_path(parts))
+        folder = _path(parts)
+        _check_own(folder)
+        return _local(folder)
     if parts.scheme in _REMOTE:
         return _remote(url, parts.scheme)
     raise UnusableStore(f"expected a path or a URL with file, s3, gs or az, found {parts.scheme!r}: {_WAY_OUT}")
@@ -37,6 +47,17 @@ def _path(parts: SplitResult) -> Path:
     if not parts.path:
         raise UnusableStore(f"expected a path, found none: {_WAY_OUT}")
     return Path(unquote(parts.path))
+
+
+def _check_own(folder: Path) -> None:
+    """A store takes others their access to everything below its folder, which must be its own."""
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        foreign = next((each.name for each in entries if not _OF_STORE.fullmatch(each.name)), None)
+        if foreign is not None:
+            raise UnusableStore(
+                f"expected a folder for the files alone, found {foreign!r} in {folder}: name an empty folder, or that "
+                "of an earlier store"
+            )
 
 
 def _local(folder: Path) -> LocalStore:
@@ -61,6 +82,3 @@ def _remote(url: str, scheme: str) -> RemoteStore:
             f"expected a bucket with its credentials in the environment, found: {reason}: {_WAY_OUT}, such as "
             f"`{scheme}://bucket/prefix`"
         ) from None
-
-
-_WAY_OUT = "name a folder or a bucket"

@@ -246,6 +246,19 @@ def test_another_url_is_refused_without_an_echo(tmp_path: Path) -> None:
     assert "secret" not in str(caught.value)
 
 
+def test_a_folder_with_anything_else_is_no_store_and_is_left_as_it_is(tmp_path: Path) -> None:
+    """Trap: a store takes others their access to everything below its folder."""
+    work = tmp_path / "work"
+    (work / "ab").mkdir(parents=True)
+    (work / "mine").write_text("read by others")
+    modes = {path: path.stat().st_mode for path in (work, *work.iterdir())}
+    with pytest.raises(UnusableStore, match=r"found 'mine' in .*: name an empty folder"):
+        open_store(str(work), tmp_path)
+    assert {path: path.stat().st_mode for path in (work, *work.iterdir())} == modes
+    (work / "mine").unlink()
+    assert isinstance(open_store(str(work), tmp_path), LocalStore)
+
+
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
