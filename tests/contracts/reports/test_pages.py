@@ -98,6 +98,17 @@ def test_every_verdict_is_one_sentence(word: str, begins: str) -> None:
     assert verdict_sentence({**verdict, "method": "Not judged: there are no labels."}, 1).startswith(begins)
 
 
+def test_a_verdict_over_seeds_says_that_it_is_of_means_which_the_page_shows() -> None:
+    """Trap: the exported student may be worse than the control beside it where the mean of the students is better."""
+    report = golden()
+    seeds = {"students": [0.9, 0.92, 0.94], "controls": [0.85]}
+    report["verdict"]["digit"] |= {"verdict": "gain", **seeds}
+    assert "trained without, by the means of 3 students and 1 control, 97.5 % interval" in headline(report)
+    shown = page(report, "student", "job_1")
+    assert "student, mean of 3 0.92" in shown
+    assert "control, mean of" not in shown
+
+
 def test_a_page_loads_nothing_runs_nothing_and_every_element_ends() -> None:
     found = checked(page(golden(), "student", "job_1", SERIES))
     assert set(found.found).isdisjoint({"script", "link", "img", "iframe", "object", "form", "base", "a", "animate"})

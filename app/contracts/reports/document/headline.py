@@ -61,12 +61,24 @@ def verdict_sentence(verdict: Mapping[str, Any], teachers: int) -> str:
     level = level_text(verdict.get("confidence"))
     sure = f", {level} interval {interval[0]:+.4f} to {interval[1]:+.4f}" if interval else ""
     without = "the same network trained without"
-    return f"{sentence}: {verdict.get('metric')} {verdict['difference']:+.4f} against {without}{sure}."
+    return f"{sentence}: {verdict.get('metric')} {verdict['difference']:+.4f} against {without}{_means(verdict)}{sure}."
 
 
 def main_metric(metrics: Mapping[str, Any]) -> str | None:
     """The first metric that a task has; None where it has none."""
     return next((key for key in QUALITY if key != "rows" and metrics.get(key) is not None), None)
+
+
+def _means(verdict: Mapping[str, Any]) -> str:
+    """What the difference is of, where that is not the exported student and control."""
+    students, controls = (len(verdict.get(group) or ()) for group in ("students", "controls"))
+    if max(students, controls) < 2:
+        return ""
+    return f", by the means of {_counted(students, 'student')} and {_counted(controls, 'control')}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _made(report: Mapping[str, Any]) -> str:

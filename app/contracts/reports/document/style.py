@@ -32,7 +32,7 @@ svg .name{fill:var(--soft)}
 .axis{stroke:var(--soft);fill:none}
 .margin{fill:var(--band)}
 .legend{font-size:.8rem;color:var(--soft)}
-.legend span{margin-right:.9rem}
+.legend span{display:inline-block;margin-right:.9rem}
 .legend i{display:inline-block;width:.8em;height:.8em;margin-right:.3em;border-radius:2px}
 @media print{body{max-width:none;margin:0}h2{break-after:avoid}}
 """

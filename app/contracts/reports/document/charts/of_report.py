@@ -1,6 +1,7 @@
 """The charts of a report: of each task, of the relation, of a search."""
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from app.contracts.reports.document.blocks import Chart
@@ -24,9 +25,16 @@ def of_task(report: Mapping[str, Any], task: str, others: Sequence[Sibling] = ()
     found: list[Chart | None] = []
     if metric is not None:
         parties = [(name, party.get("tasks", {}).get(task, {}).get(metric)) for name, party in parties_of(report, task)]
+        parties += [(f"{group[:-1]}, mean of {len(values)}", fmean(values)) for group, values in _seeds(verdict)]
         found += [bars(task, metric, parties), difference(task, verdict), _sizes(report, task, metric, others)]
     found.append(reliability(task, report.get("reliability", {}).get(task, {})))
     return [each for each in found if each is not None] + robustness(report.get("robustness", {}).get(task, ()))
+
+
+def _seeds(verdict: Mapping[str, Any]) -> list[tuple[str, Sequence[float]]]:
+    """The metric of the students, and of the controls, that the verdict is of, where there are several."""
+    groups = ((group, verdict.get(group) or ()) for group in ("students", "controls"))
+    return [(group, values) for group, values in groups if len(values) > 1]
 
 
 def _sizes(report: Mapping[str, Any], task: str, metric: str, others: Sequence[Sibling]) -> Chart | None:

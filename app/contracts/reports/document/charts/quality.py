@@ -9,7 +9,7 @@ from app.contracts.reports.document.charts.colours import colour_of
 from app.contracts.reports.document.charts.svg import WIDTH, Axis, Plot, number, picture
 from app.contracts.reports.document.numbers import figure
 
-_ROW, _NAMES, _VALUES = 24, 130, 70
+_ROW, _NAMES, _VALUES = 24, 140, 70
 
 
 def bars(task: str, metric: str, parties: Sequence[tuple[str, float | None]]) -> Chart | None:
@@ -22,7 +22,7 @@ def bars(task: str, metric: str, parties: Sequence[tuple[str, float | None]]) ->
     parts = []
     for place, (name, value) in enumerate(known):
         top, colour = place * _ROW, colour_of(name, place)
-        parts.append(f'<text x="0" y="{top + 16}">{escape(name[:20])}</text>')
+        parts.append(f'<text x="0" y="{top + 16}">{escape(name[:24])}</text>')
         length = number(axis.at(value))
         parts.append(f'<rect x="{_NAMES}" y="{top + 4}" width="{length}" height="15" fill="var(--c{colour})"/>')
         parts.append(f'<text x="{number(_NAMES + axis.at(value) + 5)}" y="{top + 16}">{figure(value)}</text>')
