@@ -20,10 +20,10 @@ class _Accepted(socket.socket):
     on_close: Callable[[int], None] | None = None
 
     def close(self) -> None:
-        """Close the descriptor."""
+        """Close the descriptor. It may be closed already: the interpreter finalizes a socket before what holds it."""
         descriptor, on_close, self.on_close = self.fileno(), self.on_close, None
         super().close()
-        if on_close is not None:
+        if on_close is not None and descriptor >= 0:
             on_close(descriptor)
 
 

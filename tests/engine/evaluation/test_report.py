@@ -176,7 +176,7 @@ def test_the_text_shows_every_party_and_the_verdict() -> None:
 
 def test_columns_of_the_text_line_up() -> None:
     text = render(build_report(parts(columns=False)).model_dump(mode="json"))
-    head, *rows = text.split("\n\n")[0].splitlines()
+    head, *rows = text.split("\n\n")[1].splitlines()
     ends = [head.index(word) + len(word) for word in ("teacher big net", "student", "control")]
     for row in rows:
         assert len(row) == ends[-1]

@@ -88,7 +88,7 @@ def _made(report: Mapping[str, Any]) -> str:
     what = f"{network}{size}"
     tasks = _tasks(report)
     names = _listed([f"`{name}`" for name in tasks])
-    if report.get("kind") == "distill":
+    if report.get("kind") == "distill" and report.get("teachers"):
         return f"Distilled {_teachers(report)} into {what} for {names}{_smaller(report)}."
     if report.get("kind") == "multitask":
         taught = f" with {_teachers(report)}" if report.get("teachers") else ""
@@ -105,8 +105,6 @@ def _network(spec: Mapping[str, Any]) -> str:
 
 def _teachers(report: Mapping[str, Any]) -> str:
     names = list(dict.fromkeys(str(each.get("name")) for each in report.get("teachers", ())))
-    if not names:
-        return "no teacher"
     return f"the teacher {names[0]}" if len(names) == 1 else f"{len(names)} teachers"
 
 
