@@ -1,6 +1,5 @@
 """What every command checks first: the names of settings, and the folder of the data."""
 
-import os
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,6 +9,7 @@ from app.db.urls import parse
 from app.settings import Settings
 from app.storage.errors import UnusableStore
 from app.storage.opening import open_store
+from app.storage.private import found_instead, require_access
 
 _PREFIX: Final = "STILLHOUSE_"
 _WRITABLE_BY_OTHERS: Final = 0o022
@@ -39,13 +39,11 @@ def prepare(settings: Settings) -> None:
     try:
         settings.prepared()
         for folder in (settings.data_dir, settings.staging_dir):
-            if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-                raise PermissionError(None, "it cannot be written by this user")
+            require_access(folder)
     except OSError as error:
-        found = "a file" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror
         raise Unusable(
-            f"expected a folder for the data at {settings.data_dir}, found: {found}: choose another by --data or "
-            f"{_PREFIX}DATA_DIR"
+            f"expected a folder for the data at {settings.data_dir}, found: {found_instead(error)}: choose another by "
+            f"--data or {_PREFIX}DATA_DIR"
         ) from None
     try:
         open_store(settings.store_url or None, settings.data_dir)

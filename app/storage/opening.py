@@ -11,6 +11,7 @@ from obstore.exceptions import BaseError
 
 from app.storage.errors import UnusableStore
 from app.storage.local import LocalStore
+from app.storage.private import found_instead, require_access
 from app.storage.remote import RemoteStore
 from app.storage.store import BlobStore
 
@@ -63,12 +64,10 @@ def _check_own(folder: Path) -> None:
 def _local(folder: Path) -> LocalStore:
     try:
         store = LocalStore(folder)
-        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-            raise PermissionError(None, "it cannot be written by this user")
+        require_access(folder)
     except OSError as error:
-        found = "a file" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror
         raise UnusableStore(
-            f"expected a folder for the files at {folder}, found: {found}: create it, or name another"
+            f"expected a folder for the files at {folder}, found: {found_instead(error)}: create it, or name another"
         ) from None
     return store
 

@@ -17,6 +17,17 @@ def create_private_files() -> None:
     os.umask(_OTHERS)
 
 
+def found_instead(error: OSError) -> str:
+    """What is where a folder was expected, in words."""
+    return "a file" if isinstance(error, FileExistsError | NotADirectoryError) else str(error.strerror)
+
+
+def require_access(folder: Path) -> None:
+    """Raises PermissionError where this user may not read and write in the folder."""
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise PermissionError(None, "it cannot be written by this user")
+
+
 def private_folder(folder: Path) -> None:
     """Create the folder, or take group and others their access to it, and to all below.
 
