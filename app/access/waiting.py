@@ -1,7 +1,7 @@
 """Long-polling and streams: waiting for a change without holding a database session, while the key is valid."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Annotated, Any, TypeVar
 
@@ -70,6 +70,23 @@ class Waiting:
         finally:
             await _cancelled(change)
             await _cancelled(closing)
+
+
+async def unless_disconnected(caller: Caller, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which is cancelled once the client is gone: ClientDisconnect is raised then. Nothing else
+    may read from the request meanwhile.
+    """
+    working, gone = asyncio.create_task(work), asyncio.ensure_future(caller.disconnected())
+    try:
+        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            gone.result()
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        await _cancelled(gone)
+        if not working.done():
+            await _cancelled(working)
 
 
 async def _cancelled(task: asyncio.Future[Any]) -> None:

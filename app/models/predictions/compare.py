@@ -15,7 +15,7 @@ from app.models.predictions.schemas import (
     TaskPrediction,
     TeacherPrediction,
 )
-from app.models.predictions.service import body_of
+from app.models.predictions.service import answers_of, body_of
 from app.models.predictions.teachers import TeacherOfTask, teachers_of
 from app.queue.predictions.records import Answered
 
@@ -41,7 +41,7 @@ async def compare(services: Services, caller: Caller, model: str, fmt: RowsForma
     keys = {str(place): each for place, each in enumerate(teachers) if each.taught is not None}
     asked = list(dict.fromkeys(each.model for each in keys.values() if each.model is not None))
     questions = [Question(model=model, format=fmt), *(_question(one, model, fmt, keys) for one in asked)]
-    own, *others = await services.predictions.ask_of(caller.project_id, questions, body)
+    own, *others = await answers_of(services, caller, questions, body)
     answers = dict(zip(asked, others, strict=True))
     return await asyncio.to_thread(merged, body_of(services, own), teachers, answers)
 

@@ -1,11 +1,12 @@
 """Predictions: questions to workers, and what is made of their answers."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from fastapi import Request
 from sqlalchemy import select
 
+from app.access.waiting import unless_disconnected
 from app.contracts.wire.predictions import MOST_BYTES, Question, Reply, RowsFormat
 from app.db.rows import ModelRow
 from app.http.bodies import content_length, read_whole
@@ -58,8 +59,17 @@ async def rows_of(services: Services, request: Request) -> AsyncIterator[bytes]:
 async def predict(services: Services, caller: Caller, model: str, fmt: RowsFormat, body: bytes) -> bytes:
     """The answer of a model to the rows in a body: a `Prediction` in JSON. Raises ApiError."""
     question = Question(model=model, format=fmt)
-    (answer,) = await services.predictions.ask_of(caller.project_id, [question], body)
+    (answer,) = await answers_of(services, caller, [question], body)
     return body_of(services, answer)
+
+
+async def answers_of(
+    services: Services, caller: Caller, questions: Sequence[Question], body: bytes
+) -> list[Answered | None]:
+    """The answer to each question about the rows in a body; None where there is none in time. Where the client goes,
+    ClientDisconnect is raised, and what no worker has taken yet is not computed.
+    """
+    return await unless_disconnected(caller, services.predictions.ask_of(caller.project_id, questions, body))
 
 
 def body_of(services: Services, answer: Answered | None) -> bytes:
