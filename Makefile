@@ -10,13 +10,15 @@ OUT ?= digests.json
 MINUTES ?= 1
 SEED ?= 0
 DATABASE ?= postgresql
+AXE_VERSION := 4.14.1
+AXE := $(VENV)/axe-core-$(AXE_VERSION)/axe.min.js
 # Caches of compiled modules, also where the environment forbids them: the suite starts hundreds of processes.
 export PYTHONDONTWRITEBYTECODE :=
 # No database, no service, no whole job (tests/engine/jobs), and no exports, which are slow.
 QUICK := tests/unit tests/contracts tests/golden \
 	$(addprefix tests/engine/,balancing data losses models training)
 
-.PHONY: help setup demo demo-images demo-audio demo-text serve quick test test-all check format bench accuracy accuracy-defaults multitask-accuracy digests gpu faults golden mutants fuzz large resolve clean
+.PHONY: help setup browser demo demo-images demo-audio demo-text serve quick test test-all check format bench accuracy accuracy-defaults multitask-accuracy digests gpu faults golden mutants fuzz large resolve clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -47,6 +49,12 @@ serve: setup     ## API and one worker on http://127.0.0.1:8000, data in ./data
 
 quick: setup     ## fast tests (contracts, losses, models and others), under a minute
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q $(QUICK)
+
+browser: setup  ## what tests of the dashboard need beside: Chromium, its driver, axe-core (as root, from Debian and npm)
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
+		{ apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium chromium-driver >/dev/null; }
+	@test -f $(AXE) || { mkdir -p $(dir $(AXE)) && npm pack --silent axe-core@$(AXE_VERSION) --pack-destination $(dir $(AXE)) \
+		&& tar -xzf $(dir $(AXE))axe-core-$(AXE_VERSION).tgz -C $(dir $(AXE)) --strip-components=1 package/axe.min.js; }
 
 test: setup      ## the whole suite, on SQLite and PostgreSQL
 	$(BIN)/python -m pytest -n 3 --dist worksteal -q tests
