@@ -43,6 +43,14 @@ def upgrade() -> None:
     _fill_verdicts()
     op.create_index("ix_jobs_listed", "jobs", ["project_id", "id", "state", "kind", "name"])
     op.drop_index(op.f("ix_jobs_project_id_id"), table_name="jobs")
+    open_jobs = sa.text("state IN ('queued', 'starting', 'running', 'pausing', 'paused', 'cancelling')")
+    op.create_index(
+        "ix_jobs_open",
+        "jobs",
+        ["project_id", "lane", "state", "id"],
+        sqlite_where=open_jobs,
+        postgresql_where=open_jobs,
+    )
 
 
 def _fill_verdicts() -> None:
@@ -63,6 +71,7 @@ def _fill_verdicts() -> None:
 def downgrade() -> None:
     op.create_index(op.f("ix_jobs_project_id_id"), "jobs", ["project_id", "id"])
     op.drop_index("ix_jobs_listed", table_name="jobs")
+    op.drop_index("ix_jobs_open", table_name="jobs")
     with op.batch_alter_table("jobs") as jobs:
         jobs.drop_column("verdict")
     op.drop_table("workers")

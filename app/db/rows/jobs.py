@@ -21,6 +21,7 @@ StateColumn = Enum(JobState, native_enum=False, create_constraint=False, length=
 # The conditions of the partial indexes; `app.queue` spells them the same, so that the indexes are used.
 _QUEUED = text("state = 'queued'")
 _LEASED = text("state IN ('starting', 'running', 'pausing', 'cancelling')")
+_OPEN = text("state IN ('queued', 'starting', 'running', 'pausing', 'paused', 'cancelling')")
 _PENDING = text("delivered_at IS NULL")
 
 
@@ -31,6 +32,7 @@ class JobRow(Base):
     __table_args__ = (
         Index("ix_jobs_queue", "lane", "key_id", "queue_rank", "id", sqlite_where=_QUEUED, postgresql_where=_QUEUED),
         Index("ix_jobs_leases", "lease_owner", sqlite_where=_LEASED, postgresql_where=_LEASED),
+        Index("ix_jobs_open", "project_id", "lane", "state", "id", sqlite_where=_OPEN, postgresql_where=_OPEN),
         # All that lists of jobs are filtered by: what is left out is not read.
         Index("ix_jobs_listed", "project_id", "id", "state", "kind", "name"),
         Index(None, "key_id", "state", "output_bytes"),
