@@ -1,5 +1,6 @@
-"""README.md and CONTRIBUTING.md name files that exist."""
+"""README.md and CONTRIBUTING.md name files that exist, and README.md every endpoint."""
 
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -53,3 +54,19 @@ def test_a_path_that_does_not_exist_is_found() -> None:
     )
     expected = ["app/nowhere.py", "nowhere.py", "tests/nowhere/test_a.py", "app/nowhere", "losses/nowhere.py"]
     assert missing(text) == expected
+
+
+def endpoints(table: str) -> Iterator[str]:
+    """`METHOD path` of each endpoint of a table; the paths of a row have one parent, up to the id in the first one."""
+    for row in re.findall(r"^\| ((?:`[^`]+` ?)+)\|", table, re.MULTILINE):
+        first, *more = re.findall(r"`([^`]+)`", row)
+        *methods, path = first.split()
+        parent = path[: path.rfind("}") + 1]
+        for each in (path, *(each if each.startswith("/v1") else parent + each for each in more)):
+            yield from (f"{method} {each}" for method in methods)
+
+
+def test_every_endpoint_of_the_document_is_in_the_readme_and_no_other() -> None:
+    table = (ROOT / "README.md").read_text().partition("## Endpoints\n")[2].partition("\n## ")[0]
+    paths = json.loads((ROOT / "tests/golden/openapi.json").read_text())["paths"].items()
+    assert sorted(endpoints(table)) == sorted(f"{method.upper()} {path}" for path, of in paths for method in of)
