@@ -16,8 +16,8 @@ from sqlalchemy import select
 from app.contracts.states import TERMINAL
 from app.db.base import Base
 from app.db.engine import Database
-from app.db.rows import WorkerRow
 from app.db.migrate import upgrade
+from app.db.rows import WorkerRow
 from tests.faults.campaign.outcome import Outcome, together
 from tests.faults.checks.job_outcomes import jobs_held_by, kept
 from tests.faults.checks.leftovers import processes_in, stale_blobs, stale_files
