@@ -41,9 +41,9 @@ from app.models.predictions.endpoints import router as predictions
 from app.models.predictions.schemas import Prediction
 from app.models.schemas import Layers, Model, ModelPage
 from app.models.service import MODELS
-from app.retention.periodic import run_periodically
 from app.settings import Settings
 from app.system.endpoints import router as system
+from app.system.retention.periodic import run_periodically
 from app.system.schemas import Names, Queue, System
 from app.ui import pages
 from app.ui.sessions import router as sign_in

@@ -23,10 +23,10 @@ from app.db import migrate as migrations
 from app.db.engine import open_database
 from app.db.errors import DatabaseUnavailable, UnsupportedDatabase
 from app.main import create_app
-from app.retention import staged_uploads
-from app.retention.policy import StaleItem
 from app.settings import Settings
 from app.storage.private import create_private_files
+from app.system.retention import staged_uploads
+from app.system.retention.policy import StaleItem
 
 T = TypeVar("T")
 Data = Annotated[Path | None, typer.Option("--data", help="Data directory (STILLHOUSE_DATA_DIR).")]

@@ -5,8 +5,8 @@ import json
 
 from app.cli.worker_process import python_command, worker_environment
 from app.http.services import open_services
-from app.retention.policy import StaleItem, collect, find_kept, find_stale
 from app.settings import Settings
+from app.system.retention.policy import StaleItem, collect, find_kept, find_stale
 
 
 async def collect_garbage(settings: Settings, *, dry_run: bool) -> list[StaleItem]:

@@ -14,7 +14,6 @@ from types import SimpleNamespace
 import obstore.store
 import pytest
 
-from app.retention import staged_uploads
 from app.storage import local
 from app.storage.durable import digest_of_file
 from app.storage.errors import BlobMissing, StorageFull, StorageUnavailable, TooLarge, UnusableStore
@@ -24,6 +23,7 @@ from app.storage.remote import RemoteStore
 from app.storage.space import BLOCK, Space
 from app.storage.staging import SizeLimit, Staging
 from app.storage.store import BlobStore, DigestMismatch, key_of
+from app.system.retention import staged_uploads
 
 CONTENT = bytes(range(256)) * 12_000  # 3 MB: several chunks
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

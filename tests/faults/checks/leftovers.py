@@ -10,8 +10,8 @@ from sqlalchemy import select
 
 from app.db.engine import Database, open_database
 from app.db.rows import BlobRow
-from app.retention.blobs import collect
 from app.storage.local import LocalStore
+from app.system.retention.blobs import collect
 from tests.faults.services.serve import eventually
 from workers.runtime import locks
 from workers.runtime.paths import Paths

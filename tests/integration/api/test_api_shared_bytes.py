@@ -16,7 +16,7 @@ from app.db.clock import utcnow
 from app.db.rows import BlobRow
 from app.queue import blobs
 from app.queue.blobs import READERS_GRACE
-from app.retention.blobs import collect
+from app.system.retention.blobs import collect
 from tests.databases import DATABASES, migrated_database
 from tests.integration.api.conftest import opened
 from tests.integration.api.harness import DATASET, DATASET_FACTS, ApiHarness, npz

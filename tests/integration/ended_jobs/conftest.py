@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.http.services import Services
-from app.retention import periodic
+from app.system.retention import periodic
 from tests.databases import DATABASES, migrated_database
 from tests.integration.api.conftest import opened
 from tests.integration.api.harness import ApiHarness

@@ -25,7 +25,7 @@ from app.jobs import repository
 from app.jobs.repository import StoredJob
 from app.queue.ledger import Ledger
 from app.queue.transitions import lock
-from app.retention import blobs
+from app.system.retention import blobs
 from tests.integration.api.harness import DATASET, MODEL, ApiHarness, npz, safetensors
 
 CHILDREN = (JobInputRow, JobLabelRow, EventRow, MetricRow, ArtifactRow, ReportRow)

@@ -10,8 +10,8 @@ from sqlalchemy import func, insert, select, update
 from app.db.base import Base
 from app.db.clock import utcnow
 from app.db.rows import EventRow, JobRow, MetricRow, OutboxRow
-from app.retention import history
-from app.retention.policy import collect, find_stale
+from app.system.retention import history
+from app.system.retention.policy import collect, find_stale
 from tests.integration.api.conftest import opened
 from tests.integration.api.harness import REPORT, ApiHarness, safetensors
 

@@ -11,7 +11,7 @@ from app.db.ids import new_id
 from app.db.rows import FileRow, JobRow
 from app.queue.keys import quotas
 from app.resources.uploads import OVERHEAD_BYTES
-from app.retention import blobs
+from app.system.retention import blobs
 from tests.integration.api.harness import DATASET, DATASET_FACTS, MODEL, ApiHarness, Unread, npz, safetensors
 from tests.integration.keys.conftest import Opening
 from tests.integration.keys.test_limits_of_requests import another_key, refused

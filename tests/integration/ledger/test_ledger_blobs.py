@@ -12,8 +12,8 @@ from app.db.engine import Database, open_database
 from app.db.ids import new_id
 from app.db.rows import BlobRow, DatasetRow, FileRow
 from app.queue.blobs import READERS_GRACE, Blobs, UnknownBlob, mark_stored, release_blobs
-from app.retention.blobs import collect, waiting
 from app.storage.local import LocalStore
+from app.system.retention.blobs import collect, waiting
 from tests.integration.ledger.harness import DATASET, digest
 
 NO_GRACE = timedelta(seconds=-1)

@@ -8,7 +8,7 @@ from app.contracts.wire.workers import Device, Disk, WorkerFacts
 from app.db.clock import utcnow
 from app.db.rows import WorkerRow
 from app.queue.workers import presence
-from app.retention.policy import collect
+from app.system.retention.policy import collect
 from tests.integration.api.harness import ApiHarness
 
 

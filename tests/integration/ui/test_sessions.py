@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 from app.access import repository
 from app.db.clock import utcnow
 from app.db.rows import KeyRow, SessionRow
-from app.retention.policy import collect
+from app.system.retention.policy import collect
 from tests.integration.api.conftest import opened
 from tests.integration.api.harness import ApiHarness
 

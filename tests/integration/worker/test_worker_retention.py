@@ -21,7 +21,7 @@ from app.db.migrate import upgrade
 from app.db.rows import BlobRow, JobRow
 from app.http.services import open_services
 from app.queue.ended import retrying
-from app.retention.policy import collect, find_stale
+from app.system.retention.policy import collect, find_stale
 from tests.integration.ledger.harness import digest
 from tests.integration.worker.harness import WorkerHarness
 from workers.runtime.retention import policy as worker_policy

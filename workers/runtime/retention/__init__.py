@@ -6,5 +6,6 @@
     caches.py         caches that the engine writes: soft targets, decoded images and sounds, controls
     crash_logs.py     the logs of crashed attempts
 
-`python -m workers.runtime.retention` applies the policy once. The API cleans store and database: `app.retention`.
+`python -m workers.runtime.retention` applies the policy once. The API cleans store and database, by
+`app.system.retention`.
 """

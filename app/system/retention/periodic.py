@@ -8,8 +8,8 @@ from typing import Final
 from app.db.errors import DatabaseUnavailable
 from app.http.services import Services
 from app.queue.predictions import owners
-from app.retention.policy import collect
 from app.storage.errors import StorageError
+from app.system.retention.policy import collect
 
 _MOST_SWEEP_SECONDS: Final = 5.0
 _COLLECT_SECONDS: Final = 600.0

@@ -18,7 +18,7 @@ from app.db.rows import EventRow, MetricRow
 from app.http.services import Services
 from app.queue import idempotency
 from app.queue.workers import presence
-from app.retention import blobs, history, rejected_files, staged_uploads
+from app.system.retention import blobs, history, rejected_files, staged_uploads
 
 
 @dataclass(frozen=True)
