@@ -10,8 +10,9 @@ The state of a blob's row:
 Bytes and row cannot change in one step, so the order protects them. Publishing touches the row first, and sets a
 `released` or `deleting` one back to `writing`; then the bytes are put; then the transaction that makes them visible
 refers to the row (foreign key) and marks it `stored`. What no row refers to is collected by
-`app.system.retention.blobs`. Putting several files can take long, and the bytes of the first may be those of a resource that is deleted meanwhile: until the
-transaction has ended they are `kept`, which sets a `released` row back to `writing` well before it is collected.
+`app.system.retention.blobs`. Putting several files can take long, and the bytes of the first may be those of a resource
+that is deleted meanwhile: until the transaction has ended they are `kept`, which sets a `released` row back to
+`writing` well before it is collected.
 
 A worker publishes under its claim, as with every other write: a worker that has lost the job publishes nothing.
 """

@@ -64,8 +64,10 @@ async def create_session(request: Request, services: TheServices) -> Response:
 
 @router.get("")
 async def get_session(request: Request, services: TheServices) -> Response:
-    """The session of this browser."""
+    """The session of this browser; 204 where it has never signed in, which is no error."""
     check_url(request)
+    if sessions.secret_of(request) is None:
+        return Response(status_code=204)
     secret = await _secret(request, services)
     async with services.database.read() as session:
         row = await session.get(SessionRow, digest(secret))

@@ -36,6 +36,12 @@ async def test_a_session_stands_for_its_key(any_harness: ApiHarness) -> None:
     assert (await any_harness.http.get("/ui/session")).json() == session
 
 
+async def test_a_browser_that_has_not_signed_in_has_no_session_and_that_is_no_error(harness: ApiHarness) -> None:
+    assert (await harness.http.get("/ui/session")).status_code == 204
+    harness.http.cookies.set("stillhouse_session", "unknown")
+    assert code(await harness.http.get("/ui/session")) == "401 session_needed"
+
+
 async def test_no_script_reads_the_cookie_and_no_other_site_sends_it(harness: ApiHarness) -> None:
     answer = await harness.http.post("/ui/session", json={"key": harness.key})
     attributes = {each.strip().lower() for each in answer.headers["set-cookie"].split(";")[1:]}
@@ -78,7 +84,7 @@ async def test_a_page_of_another_site_has_no_session(harness: ApiHarness) -> Non
     for site in ("cross-site", "same-site"):
         headers = {"Sec-Fetch-Site": site, "X-CSRF-Token": session["csrf"]}
         assert code(await harness.http.get("/v1/jobs", headers=headers)) == "401 key_needed"
-        assert code(await harness.http.get("/ui/session", headers=headers)) == "401 session_needed"
+        assert (await harness.http.get("/ui/session", headers=headers)).status_code == 204
     assert (await harness.http.get("/v1/jobs", headers={"Sec-Fetch-Site": "same-origin"})).status_code == 200
 
 
