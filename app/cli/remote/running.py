@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import IntEnum
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 
@@ -24,6 +24,10 @@ class Code(IntEnum):
     INTERRUPTED = 130
 
 
+_RETRIES: Final = 2
+"""How often a command repeats a failed request: somebody waits for it. Waits for jobs are more patient."""
+MANY_RETRIES: Final = 6
+"""The same for what takes long anyway: uploads."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else.")]
 
 
@@ -34,13 +38,13 @@ def fail(message: object, code: Code) -> NoReturn:
 
 
 @contextmanager
-def connected(url: str | None = None, key: str | None = None) -> Iterator["Client"]:
+def connected(url: str | None = None, key: str | None = None, retries: int = _RETRIES) -> Iterator["Client"]:
     """A client for the block; its errors become messages and exit codes."""
     from stillhouse import Client
     from stillhouse.errors import StillhouseError
 
     try:
-        with Client(url, key) as client:
+        with Client(url, key, retries=retries) as client:
             yield client
     except StillhouseError as error:
         fail(error, _code(error))

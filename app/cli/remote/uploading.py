@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.remote.documents import read_document
-from app.cli.remote.running import AsJson, connected, show
+from app.cli.remote.running import MANY_RETRIES, AsJson, connected, show
 
 upload = typer.Typer(no_args_is_help=True, help="Upload a dataset or a model, and wait until it is ready.")
 Manifest = Annotated[Path | None, typer.Option(help="The manifest, in JSON, YAML or TOML; `-` is stdin.")]
@@ -30,7 +30,7 @@ def upload_dataset(
 ) -> None:
     """Upload a dataset. Tables need `inputs` and `targets` in a manifest; folders of images say theirs."""
     said = _manifest(manifest)
-    with connected() as client:
+    with connected(retries=MANY_RETRIES) as client:
         made = client.datasets.upload(files, name=name, format=format, manifest=said, wait=wait)
         rows = f", {made.rows:,} rows" if made.rows else ""
         show(made.json, f"{made.id} {made.state}{rows}", as_json=as_json)
@@ -48,7 +48,7 @@ def upload_model(
     """Upload a model. All but ONNX files and folders of transformers need `architecture` in a manifest."""
     said = _manifest(manifest)
     architecture, outputs = said.pop("architecture", None), said.pop("outputs", None)
-    with connected() as client:
+    with connected(retries=MANY_RETRIES) as client:
         made = client.models.upload(
             file, name=name, format=format, architecture=architecture, outputs=outputs, manifest=said, wait=wait
         )

@@ -22,17 +22,13 @@ def _settings(login: Login, timeout: float) -> dict[str, Any]:
 
 
 def _body(body: Body | None) -> Mapping[str, Any]:
-    match body:
-        case None:
-            return {}
-        case Body(manifest=str(manifest)):
-            parts: list[tuple[str, Any]] = [("manifest", (None, manifest, "application/json"))]
-            parts += [("file", (name, file, "application/octet-stream")) for name, file in body.files]
-            return {"files": parts}
-        case Body(content=bytes(content)):
-            return {"content": content}
-        case Body():
-            return {"json": body.json}
+    if body is None:
+        return {}
+    if body.manifest is not None:
+        parts: list[tuple[str, Any]] = [("manifest", (None, body.manifest, "application/json"))]
+        parts += [("file", (name, file, "application/octet-stream")) for name, file in body.files]
+        return {"files": parts}
+    return {"json": body.json} if body.content is None else {"content": body.content}
 
 
 def _request(http: httpx.Client | httpx.AsyncClient, call: Call) -> httpx.Request:

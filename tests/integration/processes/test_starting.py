@@ -1,7 +1,8 @@
 """A command that cannot do its work says what it expected and the way out, before it changes anything."""
 
+import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,16 +15,18 @@ COMMANDS = (["serve"], ["api"], ["worker"], ["migrate"], ["gc"], ["keys", "creat
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Run]:
     """Runs a command with these settings in the environment, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
+    mask = os.umask(0o022)
     monkeypatch.delattr("os.execve")  # a worker would replace this process
 
     def ended(command: list[str], **settings: object) -> Result:
         environment = {f"STILLHOUSE_{name.upper()}": str(value) for name, value in settings.items()}
         return CliRunner().invoke(cli, command, env=environment)
 
-    return ended
+    yield ended
+    os.umask(mask)
 
 
 def assert_refused(result: Result, *found: str) -> None:

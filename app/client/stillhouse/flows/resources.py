@@ -40,7 +40,7 @@ class Deadline:
     def bound(self, retries: Retries) -> Retries:
         """Patient retries, which end with the wait."""
         patient = retries.patient()
-        return patient if self._at is None else replace(patient, seconds=self.poll(patient.seconds))
+        return patient if self._at is None else replace(patient, until=self._at)
 
     def check(self, what: str, way_out: str) -> None:
         """Raises Timeout."""

@@ -10,11 +10,12 @@ with an Idempotency-Key:
 A request that never left (no connection came about) is always repeated.
 """
 
+import math
 import random
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -26,20 +27,26 @@ from stillhouse.flows.steps import JSON, Call, Flow, send, sleep
 
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 8.0
+_PATIENT: Final = 1000
 _GATEWAYS: Final = frozenset((502, 503, 504))
 _WHERE_TOLD: Final = frozenset((429, 507))
 
 
 @dataclass(frozen=True)
 class Retries:
-    """How often a failed request is repeated: `count` times, and for no longer than `seconds` in all."""
+    """How often a failed request is repeated: `count` times, and with at most `seconds` of pauses in all.
+
+    The requests themselves do not count: an upload may take hours. `until`: none is repeated after this time, by
+    `time.monotonic`.
+    """
 
     count: int = 6
     seconds: float = 60.0
+    until: float = math.inf
 
     def patient(self) -> "Retries":
         """For what waits anyway: a service that restarts is waited for, 10 minutes if need be."""
-        return Retries(max(self.count, 10_000), max(self.seconds, 600.0)) if self.count else self
+        return replace(self, count=_PATIENT, seconds=max(self.seconds, 600.0)) if self.count else self
 
 
 class Attempts:
@@ -52,16 +59,16 @@ class Attempts:
     def succeeded(self) -> None:
         """The next failure is the first one."""
         self._failed = 0
-        self._until = time.monotonic() + self._retries.seconds
+        self._paused = 0.0
 
     def pause(self, told: float | None = None) -> float | None:
         """Seconds until the next attempt, at least those that the service told; None: no further one."""
         doubled = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._failed, 10))
         pause = max(doubled * random.uniform(0.5, 1.0), told or 0.0)
         self._failed += 1
-        if self._failed > self._retries.count or time.monotonic() + pause > self._until:
-            return None
-        return pause
+        self._paused += pause
+        allowed = self._failed <= self._retries.count and self._paused <= self._retries.seconds
+        return pause if allowed and time.monotonic() + pause <= self._retries.until else None
 
 
 @dataclass(frozen=True)
@@ -101,10 +108,10 @@ def attempted(
 
 def fetched(call: Call, retries: Retries) -> Flow[JSON]:
     """Send a request until it succeeds; its answer as JSON."""
-    return document(call, (yield from request(call, retries)))
+    return document((yield from request(call, retries)))
 
 
-def document(call: Call, response: httpx.Response) -> JSON:
+def document(response: httpx.Response) -> JSON:
     """The answer as a JSON object. Raises NotStillhouse."""
     try:
         found = response.json()
