@@ -54,10 +54,10 @@ def report(
             _write_json(found.report.json, output)
             return
         text = found.report_as(form.value)
-    if output is None:
-        typer.echo(text)
-    else:
-        output.write_text(text)
+        if output is None:
+            typer.echo(text)
+        else:
+            output.write_text(text)
 
 
 def _write_json(document: dict[str, Any], output: Path | None) -> None:

@@ -1,7 +1,6 @@
 """What every command for a service does: a client, errors as one message and an exit code, JSON or words."""
 
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import IntEnum
@@ -48,9 +47,10 @@ def connected(url: str | None = None, key: str | None = None, retries: int = _RE
             yield client
     except StillhouseError as error:
         fail(error, _code(error))
-    except BrokenPipeError:  # the reader of stdout, such as `head`, has enough
-        sys.stderr.close()
-        raise typer.Exit(0) from None
+    except BrokenPipeError:  # the reader of stdout, such as `head`, has enough: Typer ends quietly
+        raise
+    except OSError as error:
+        fail(f"expected files that can be read and written, found: {error}: check their paths and the disk", Code.USAGE)
 
 
 def _code(error: "StillhouseError") -> Code:

@@ -103,6 +103,6 @@ def job_bar(*, shown: bool) -> Iterator[JobBar | None]:
         return
     from tqdm.auto import tqdm
 
-    layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} {postfix}"
-    with tqdm(total=100.0, bar_format=layout, leave=True) as bar:
+    layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
+    with tqdm(desc="job", total=100.0, bar_format=layout, leave=True) as bar:
         yield JobBar(bar)

@@ -1,9 +1,12 @@
 """Job specs from what callers have at hand: objects of the client stand for their ids."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, time
+from math import isfinite
 from typing import Any
 
 from stillhouse.documents import JSON, JobFields, ModelFields, Resource
+from stillhouse.errors import Unreadable
 
 Reference = Resource | str
 """A model, dataset or job, or its id."""
@@ -14,7 +17,7 @@ Network = Mapping[str, Any] | ModelFields
 
 
 def plain(value: Any) -> Any:
-    """The value as JSON: objects of the client become their ids, tuples lists."""
+    """The value as JSON: objects of the client become their ids, tuples lists, times texts. Raises Unreadable."""
     if isinstance(value, Resource):
         return value.id
     if isinstance(value, Mapping):
@@ -22,8 +25,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, Sequence | set | frozenset) and not isinstance(value, str | bytes):
         return [plain(each) for each in value]
     if type(value).__module__ == "numpy":  # numbers and arrays, without importing it
-        return value.tolist()
-    return value
+        return plain(value.tolist())
+    if isinstance(value, date | time):  # of YAML and TOML
+        return value.isoformat()
+    if value is None or isinstance(value, str | int) or (isinstance(value, float) and isfinite(value)):
+        return value
+    shown = value if isinstance(value, float) else type(value).__name__
+    raise Unreadable(f"expected what JSON can hold, found {shown}: use finite numbers, texts, lists and mappings")
 
 
 def identity(value: Reference) -> str:

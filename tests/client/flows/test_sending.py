@@ -196,3 +196,10 @@ def test_a_silent_server_times_out(client: Make) -> None:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(ConnectionFailed, match="found none in time"):
             client(url, 0, timeout=0.2).check()
+
+
+def test_a_stream_that_is_no_stream_of_events_is_named(client: Make) -> None:
+    with scripted([JOB, HTML]) as server:
+        job = client(server.url).jobs.get("job_1")
+        with pytest.raises(NotStillhouse, match="text/html"):
+            next(job.events())

@@ -29,6 +29,7 @@ def test_a_job_from_its_spec_to_its_results(shell: Shell, spec: dict[str, Any]) 
     assert shell("report", job, "--json").json["kind"] == "train"
     shell("report", job, "--format", "html", "-o", "report.html")
     assert (shell.folder / "report.html").read_text().startswith("<!doctype html>")
+    assert "stillhouse: expected files" in shell("report", job, "-o", "none/report.txt", code=2).err
 
     model = shell("download", job, "--json").json
     assert (shell.folder / model["file"]).stat().st_size == model["bytes"]
@@ -64,7 +65,8 @@ def test_a_wrong_spec_says_where_and_a_wrong_file_is_a_usage_error(shell: Shell,
     assert "/labels" in wrong.err
     assert not wrong.out
     (shell.folder / "bad.json").write_text("{")
-    for name in ("bad.json", "none.json", shell.write("list.json", [1])):
+    (shell.folder / "nan.json").write_text('{"kind": "train", "dataset": NaN}')
+    for name in ("bad.json", "none.json", "nan.json", shell.write("list.json", [1])):
         assert "stillhouse: expected" in shell("submit", name, code=2).err
     assert "Usage" in shell("submit", code=2).err
 

@@ -87,7 +87,15 @@ def test_a_port_in_use_is_refused_by_name_before_a_database_is_made(run: Run, tm
 
 
 def test_a_misspelt_setting_is_named_with_the_one_that_was_meant(run: Run, tmp_path: Path) -> None:
-    result = run(["migrate"], data_dir=tmp_path / "data", request_per_second=5, xyzzy=1, requests_per_second=5)
+    result = run(
+        ["migrate"],
+        data_dir=tmp_path / "data",
+        request_per_second=5,
+        xyzzy=1,
+        requests_per_second=5,
+        url="http://a",
+        key="k",
+    )
     assert result.exit_code == 0
     warned = [line for line in result.stderr.splitlines() if "warning" in line]
     assert len(warned) == 2

@@ -7,7 +7,7 @@ from httpx_sse import ServerSentEvent
 
 from stillhouse.documents import Event
 from stillhouse.flows.resources import listed
-from stillhouse.flows.sending import FIRST_PAUSE, Retries, attempted
+from stillhouse.flows.sending import FIRST_PAUSE, Retries, attempted, not_stillhouse
 from stillhouse.flows.steps import Call, Flow, Stream, close, emit, next_piece, open_stream, sleep
 
 _ENDED: Final = 204
@@ -40,6 +40,9 @@ def _connected(job_id: str, last: int, retries: Retries) -> Flow[Stream]:
     stream: Stream = yield from attempted(
         call, retries.patient(), lambda call: open_stream(call, "events"), lambda stream: stream.response
     )
+    kind = stream.response.headers.get("content-type", "")
+    if stream.response.status_code != _ENDED and "text/event-stream" not in kind:
+        raise not_stillhouse(stream.response)
     return stream
 
 

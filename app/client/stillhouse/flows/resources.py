@@ -18,6 +18,7 @@ from stillhouse.errors import (
 )
 from stillhouse.flows.sending import Retries, fetched, request
 from stillhouse.flows.steps import JSON, Body, Call, Flow, emit
+from stillhouse.specs import plain
 
 TERMINAL: Final = frozenset(("succeeded", "failed", "cancelled"))
 """States of a job that are final."""
@@ -83,7 +84,7 @@ def listed(
 
 def changed(method: str, path: str, body: Any, retries: Retries) -> Flow[JSON]:
     """A change of a resource; the resource afterwards. Sent again only where the service did not get it."""
-    call = Call(method, path, body=None if body is None else Body(json=body), repeatable=method != "PATCH")
+    call = Call(method, path, body=None if body is None else Body(json=plain(body)), repeatable=method != "PATCH")
     return (yield from fetched(call, retries))
 
 

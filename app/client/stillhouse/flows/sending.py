@@ -118,7 +118,7 @@ def document(response: httpx.Response) -> JSON:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise _not_stillhouse(response)
+        raise not_stillhouse(response)
     return found
 
 
@@ -130,7 +130,7 @@ def _of_answer(call: Call, response: httpx.Response) -> _Failure | None:
     problem = _problem(response)
     again = status in _GATEWAYS or (status in _WHERE_TOLD and told is not None)
     again = again or (problem or {}).get("code") == "in_flight"
-    error = api_error(status, problem or {}) if problem or status in _GATEWAYS else _not_stillhouse(response)
+    error = api_error(status, problem or {}) if problem or status in _GATEWAYS else not_stillhouse(response)
     return _Failure(error, again and (call.repeatable or status in _WHERE_TOLD), told)
 
 
@@ -156,7 +156,8 @@ def _retry_after(response: httpx.Response) -> float | None:
         return None
 
 
-def _not_stillhouse(response: httpx.Response) -> NotStillhouse:
+def not_stillhouse(response: httpx.Response) -> NotStillhouse:
+    """The error for an answer that Stillhouse does not give."""
     kind = response.headers.get("content-type", "").partition(";")[0] or "no content type"
     return NotStillhouse(
         f"expected an answer of Stillhouse from {_origin(response.url)}, found HTTP {response.status_code} with "

@@ -16,6 +16,7 @@ from stillhouse.flows.sending import Retries, fetched
 from stillhouse.flows.steps import JSON, Body, Call, Flow
 from stillhouse.progress import Bar, transfer_bar
 from stillhouse.sources.upload import Upload
+from stillhouse.specs import plain
 
 RECEIVED_SECONDS: Final = 300.0
 """How long the service may take to store what it has received."""
@@ -32,7 +33,7 @@ def uploaded(
     """Send an upload; with `wait`, until its inspection has ended. Raises Rejected."""
     headers = {"Idempotency-Key": key or new_key()}
     with _opened(upload, progress) as files:
-        body = Body(manifest=json.dumps(upload.manifest), files=files)
+        body = Body(manifest=json.dumps(plain(upload.manifest)), files=files)
         call = Call("POST", f"/v1/{kind}", headers=headers, body=body, patience=RECEIVED_SECONDS)
         made = yield from fetched(call, retries)
     if not wait:
