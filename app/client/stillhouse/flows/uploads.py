@@ -8,6 +8,7 @@ import json
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from io import SEEK_SET
 from typing import BinaryIO, Final, cast
 
@@ -35,7 +36,8 @@ def uploaded(
     with _opened(upload, progress) as files:
         body = Body(manifest=json.dumps(plain(upload.manifest)), files=files)
         call = Call("POST", f"/v1/{kind}", headers=headers, body=body, patience=RECEIVED_SECONDS)
-        made = yield from fetched(call, retries)
+        # The service notices a connection that fell silent after a minute, and until then says `in_flight`.
+        made = yield from fetched(call, replace(retries, count=2 * retries.count, seconds=2 * retries.seconds))
     if not wait:
         return made
     return (yield from inspected(kind, made["id"], retries, timeout))
