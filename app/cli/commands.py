@@ -1,238 +1,61 @@
-"""`stillhouse serve | api | worker | migrate | gc | keys …`."""
+"""The command `stillhouse`: its subcommands by name. Importing it imports neither the service nor the client.
 
-import asyncio
+`local` has those that run or look after a service on this machine, `remote` those that talk to one, wherever it is.
+"""
+
 import os
-import sys
-from collections.abc import Awaitable, Callable
-from datetime import datetime
-from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Final
 
 import typer
-from pydantic import ValidationError
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access import repository
-from app.access.first_key import RevokedKey, announcement, ensure_first_key
-from app.access.secrets import new_key
-from app.cli.gc import collect_garbage
-from app.cli.server import AlreadyServed, CannotListen, bound_socket, serve, sole_server
-from app.cli.starting import Unusable, prepare, require_database, warnings
-from app.cli.worker_process import WorkerProcess, worker_command, worker_environment
-from app.db import migrate as migrations
-from app.db.engine import open_database
-from app.db.errors import DatabaseUnavailable, UnsupportedDatabase
-from app.main import create_app
-from app.settings import Settings
-from app.storage.private import create_private_files
-from app.system.retention import staged_uploads
-from app.system.retention.policy import StaleItem
+from app.cli.local import commands as local
+from app.cli.remote import acting, listing, login, results, submitting, uploading, watching
 
-T = TypeVar("T")
-Data = Annotated[Path | None, typer.Option("--data", help="Data directory (STILLHOUSE_DATA_DIR).")]
-Host = Annotated[str | None, typer.Option(help="Address to listen at (STILLHOUSE_HOST).")]
-Port = Annotated[int | None, typer.Option(help="Port to listen at; 0 takes any (STILLHOUSE_PORT).")]
+# Typer has `--show-completion SHELL` under this name alone; else it guesses the shell by the processes above it.
+os.environ.setdefault("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
 
-cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
-keys = typer.Typer(no_args_is_help=True, help="API keys.")
-cli.add_typer(keys, name="keys")
+_HELP: Final = """Distil big models into small ones: run the service on this machine, or talk to one.
 
+Commands for a service take its URL and a key from STILLHOUSE_URL and STILLHOUSE_KEY, or else from `stillhouse login`.
+With --json they print JSON on stdout and nothing else; progress goes to stderr.
 
-def _fail(message: object) -> NoReturn:
-    typer.echo(f"stillhouse: {message}", err=True)
-    raise typer.Exit(1)
+Exit codes: 0 done; 1 refused by the service, or the upload or job failed; 2 wrong arguments or files; 3 the service
+cannot be reached; 4 not signed in, or a key that is not valid; 130 interrupted.
+"""
 
+cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=_HELP)
 
-def _settings(*, existing: bool = False, **options: Any) -> Settings:
-    """The settings from the environment, overridden by the command line; their folders are there afterwards.
-
-    `existing`: the command works on what is there, so nothing is created where there is nothing.
-    """
-    try:
-        settings = Settings(**{name: value for name, value in options.items() if value is not None})
-        if existing:
-            require_database(settings)
-        prepare(settings)
-    except ValidationError as error:
-        errors = (f"STILLHOUSE_{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors())
-        _fail("; ".join(errors))
-    except (Unusable, UnsupportedDatabase) as error:
-        _fail(error)
-    for warning in warnings(settings, os.environ):
-        typer.echo(f"stillhouse: warning: {warning}", err=True)
-    return settings
-
-
-def _ensure_migrated(settings: Settings) -> None:
-    """Migrate the embedded database; only check any other one."""
-    if settings.embedded:
-        migrations.upgrade(settings.database)
-        return
-    differences = migrations.check(settings.database)
-    if differences:
-        _fail("; ".join(differences))
-
-
-async def _first_key(settings: Settings) -> str | None:
-    database = open_database(settings.database)
-    try:
-        return await ensure_first_key(database, settings)
-    finally:
-        await database.close()
-
-
-def _start(settings: Settings, worker: WorkerProcess | None) -> None:
-    """Take the port, check the schema, create the first key if there is none, then serve until stopped."""
-    with bound_socket(settings.host, settings.port) as bound:
-        _ensure_migrated(settings)
-        key = asyncio.run(_first_key(settings))
-        if key is not None:
-            typer.echo(announcement(key, settings.admin_key_file, to_terminal=sys.stdout.isatty()))
-        sys.stdout.flush()
-        asyncio.run(serve(create_app(settings), settings, worker, bound))
-
-
-def _or_fail(start: Callable[[], None]) -> None:
-    try:
-        start()
-    except (AlreadyServed, CannotListen, RevokedKey, DatabaseUnavailable, UnsupportedDatabase) as error:
-        _fail(error)
-
-
-@cli.command("serve")
-def serve_command(
-    host: Host = None,
-    port: Port = None,
-    data: Data = None,
-    workers: Annotated[int | None, typer.Option(help="Training slots; 0 only inspects uploads and predicts.")] = None,
-) -> None:
-    """Run the API and a worker: everything for a single machine."""
-    settings = _settings(host=host, port=port, data_dir=data, workers=workers)
-    lanes = ("train", "inspect", "predict") if settings.workers else ("inspect", "predict")
-    command = worker_command(settings.workers, lanes)
-    worker = WorkerProcess(command, worker_environment(settings), settings.drain_seconds)
-
-    def start() -> None:
-        with sole_server(settings.data_dir):
-            staged_uploads.clear(settings.staging_dir)
-            _start(settings, worker)
-
-    _or_fail(start)
-
-
-@cli.command()
-def api(host: Host = None, port: Port = None, data: Data = None) -> None:
-    """Run the API only; workers (`stillhouse worker`) run elsewhere on the same database and store."""
-    settings = _settings(host=host, port=port, data_dir=data)
-    _or_fail(lambda: _start(settings, None))
-
-
-@cli.command()
-def worker(
-    data: Data = None,
-    slots: Annotated[int | None, typer.Option(help="Training slots on CPU (STILLHOUSE_WORKERS).")] = None,
-    lanes: Annotated[
-        str, typer.Option(help="Some of `train`, `inspect` and `predict`, separated by commas.")
-    ] = "train,inspect,predict",
-) -> None:
-    """Run a worker only. It replaces this process, so that signals reach it."""
-    settings = _settings(data_dir=data, workers=slots)
-    command = worker_command(settings.workers, lanes.split(","))
-    os.execve(command[0], command, worker_environment(settings))
-
-
-@cli.command()
-def migrate(
-    data: Data = None,
-    check: Annotated[bool, typer.Option("--check", help="Change nothing: check the migrations.")] = False,
-) -> None:
-    """Migrate the database. With --check, compare migrations and row classes on a fresh database."""
-    if check:
-        differences = migrations.check()
-        if differences:
-            _fail("migrations and rows differ: " + "; ".join(differences))
-        typer.echo("migrations are in step with the rows")
-        return
-    settings = _settings(data_dir=data)
-    _or_fail(lambda: migrations.upgrade(settings.database))
-    typer.echo("the database is up to date")
-
-
-@cli.command()
-def gc(
-    data: Data = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Delete nothing: list what would be deleted.")] = False,
-) -> None:
-    """Delete what is no longer needed. The running service does the same regularly; safe beside it."""
-    settings = _settings(data_dir=data, existing=True)
-    items: list[StaleItem] = []
-
-    def run() -> None:
-        _ensure_migrated(settings)
-        items.extend(asyncio.run(collect_garbage(settings, dry_run=dry_run)))
-
-    _or_fail(run)
-    for item in items:
-        until = "" if item.kept_until is None else f"  kept until {item.kept_until}"
-        typer.echo(f"{item.bytes:>15,}  {item.kind:<12}  {item.name}{until}")
-    stale = [item for item in items if item.kept_until is None]
-    if len(stale) < len(items):
-        held = sum(item.bytes for item in items) - sum(item.bytes for item in stale)
-        typer.echo(f"{len(items) - len(stale)} items are kept for a time, {held:,} bytes")
-    verb = "would be deleted" if dry_run else "deleted"
-    typer.echo(f"{len(stale)} items {verb}, {sum(item.bytes for item in stale):,} bytes")
-
-
-def _with_database(data: Path | None, work: Callable[[AsyncSession], Awaitable[T]], *, existing: bool = True) -> T:
-    settings = _settings(data_dir=data, existing=existing)
-
-    async def run() -> T:
-        database = open_database(settings.database)
-        try:
-            async with database.write() as session:
-                return await work(session)
-        finally:
-            await database.close()
-
-    try:
-        _ensure_migrated(settings)
-        return asyncio.run(run())
-    except (DatabaseUnavailable, UnsupportedDatabase) as error:
-        _fail(error)
-
-
-@keys.command("create")
-def create_key(name: Annotated[str, typer.Argument(help="Name of its owner.")], data: Data = None) -> None:
-    """Create a key and print it. It is not shown again."""
-    key = new_key()
-    row = _with_database(data, lambda session: repository.add(session, key, name), existing=False)
-    typer.echo(f"{row.id} {row.name}", err=True)
-    typer.echo(key)
-
-
-@keys.command("list")
-def list_keys(data: Data = None) -> None:
-    """List all keys: id, prefix, created, last used, state, name."""
-    for row in _with_database(data, repository.all_keys):
-        used = _moment(row.last_used_at) or "never used"
-        state = f"revoked {_moment(row.revoked_at)}" if row.revoked_at else "live"
-        typer.echo("  ".join((row.id, f"{row.prefix}…", _moment(row.created_at), used, state, row.name)))
-
-
-def _moment(time: datetime | None) -> str:
-    return "" if time is None else time.isoformat(timespec="seconds")
-
-
-@keys.command("revoke")
-def revoke_key(identity: Annotated[str, typer.Argument(help="Its id or prefix.")], data: Data = None) -> None:
-    """Revoke a key, permanently: requests with it are refused at once, and its streams, long polls and uploads end."""
-    count = _with_database(data, lambda session: repository.revoke(session, identity))
-    if not count:
-        _fail("no active key has this id or prefix")
-    typer.echo(f"revoked {count}")
+_COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
+    "serve": local.serve,
+    "api": local.api,
+    "worker": local.worker,
+    "migrate": local.migrate,
+    "gc": local.gc,
+    "login": login.login,
+    "logout": login.logout,
+    "submit": submitting.submit,
+    "jobs": listing.jobs,
+    "models": listing.models,
+    "datasets": listing.datasets,
+    "watch": watching.watch,
+    "logs": watching.logs,
+    "report": results.report,
+    "download": results.download,
+    "predict": results.predict,
+    "compare": results.compare,
+    "cancel": acting.cancel,
+    "pause": acting.pause,
+    "resume": acting.resume,
+    "retry": acting.retry,
+    "delete": acting.delete,
+}
+for _name, _command in _COMMANDS.items():
+    cli.command(_name)(_command)
+cli.add_typer(local.keys, name="keys")
+cli.add_typer(uploading.upload, name="upload")
 
 
 def main() -> None:
     """The `stillhouse` command."""
-    create_private_files()
     cli()

@@ -12,6 +12,8 @@ from app.storage.opening import open_store
 from app.storage.private import found_instead, require_access
 
 _PREFIX: Final = "STILLHOUSE_"
+_OF_CLIENTS: Final = frozenset(("STILLHOUSE_URL", "STILLHOUSE_KEY"))
+"""What the Python client and the command line read in the same environment."""
 _WRITABLE_BY_OTHERS: Final = 0o022
 
 
@@ -25,7 +27,7 @@ def warnings(settings: Settings, environment: Iterable[str]) -> Iterator[str]:
     """
     known = [f"{_PREFIX}{name.upper()}" for name in Settings.model_fields]
     for name in sorted(environment):
-        if name.upper().startswith(_PREFIX) and name.upper() not in known:
+        if name.upper().startswith(_PREFIX) and name.upper() not in {*known, *_OF_CLIENTS}:
             near = get_close_matches(name.upper(), known, 1)
             meant = f"did you mean {near[0]}?" if near else "leave it out"
             yield f"{name} is no setting of this version, and is ignored: {meant}"

@@ -32,8 +32,9 @@ def worker_command(slots: int, lanes: Sequence[str]) -> list[str]:
 
 
 def worker_environment(settings: Settings) -> dict[str, str]:
-    """The environment in which a worker reads these settings, without the API key."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("STILLHOUSE_API_KEY", "PYTHONPATH")}
+    """The environment in which a worker reads these settings, without any API key."""
+    left_out = ("STILLHOUSE_API_KEY", "STILLHOUSE_KEY", "PYTHONPATH")
+    kept = {name: value for name, value in os.environ.items() if name not in left_out}
     values = settings.model_dump(mode="json", exclude={"api_key"})
     path = {"PYTHONPATH": found} if (found := _python_path(os.environ.get("PYTHONPATH", ""))) else {}
     return kept | path | {f"STILLHOUSE_{name.upper()}": str(value) for name, value in values.items()}

@@ -62,7 +62,7 @@ def test_the_schema_would_refuse_a_misspelt_key(tmp_path: Path) -> None:
     assert _check(wrong).returncode == 1
 
 
-@pytest.mark.parametrize("path", [*FILES, "app/Dockerfile", "workers/Dockerfile"])
+@pytest.mark.parametrize("path", [*FILES, "app/cli/Dockerfile", "workers/Dockerfile"])
 def test_every_setting_that_is_named_exists(path: str) -> None:
     named = set(re.findall(r"STILLHOUSE_[A-Z_]+", (ROOT / path).read_text()))
     assert named <= {f"STILLHOUSE_{name.upper()}" for name in Settings.model_fields}
@@ -143,7 +143,7 @@ def test_the_api_is_published_on_loopback_alone_and_at_its_own_port() -> None:
     settings = _settings("api")
     assert settings.host == "0.0.0.0"
     assert int(inner) == settings.port
-    assert [int(port) for port in image("app/Dockerfile").all("EXPOSE")] == [settings.port]
+    assert [int(port) for port in image("app/cli/Dockerfile").all("EXPOSE")] == [settings.port]
 
 
 @pytest.mark.parametrize("name", LASTING)

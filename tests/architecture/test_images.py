@@ -14,7 +14,7 @@ from app.contracts.base import members
 from app.contracts.specs.balancing import Balancing
 from tests.architecture.compose import ROOT, Image, build_context, image
 
-API: Final = image("app/Dockerfile")
+API: Final = image("app/cli/Dockerfile")
 WORKER: Final = image("workers/Dockerfile")
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 HEAVY: Final = {"torch", "numpy", "onnx", "onnxruntime", "pyarrow", "safetensors", "torchjd"}
@@ -55,15 +55,29 @@ def test_nothing_but_the_packages_and_what_builds_them_is_in_the_build_context()
 
 def test_the_api_image_takes_neither_the_workers_nor_their_libraries() -> None:
     assert "workers" not in API.sources
-    assert not any("[" in line for line in _installs(API))
-    installed = _closure(PROJECT["dependencies"])
+    assert any("'.[server]'" in line for line in _installs(API))
+    installed = _closure([*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["server"]])
     assert "fastapi" in installed
     assert not installed & HEAVY
+
+
+def test_the_client_is_installed_without_the_service() -> None:
+    """The exact list: what a user of a service elsewhere gets by `pip install stillhouse`."""
+    installed = _closure(PROJECT["dependencies"])
+    assert not installed & {*HEAVY, "fastapi", "starlette", "sqlalchemy", "pydantic", "uvicorn", "alembic"}
+    assert {Requirement(text).name for text in PROJECT["dependencies"]} == {
+        "httpx",
+        "httpx-sse",
+        "typer",
+        "tqdm",
+        "pyyaml",
+    }
 
 
 def test_the_worker_image_has_what_the_engine_needs() -> None:
     assert any("'.[worker,vision]'" in line for line in _installs(WORKER))
     extra = PROJECT["optional-dependencies"]["worker"]
+    assert "stillhouse[server]" in extra
     assert {canonicalize_name(Requirement(text).name) for text in extra} >= HEAVY
 
 
@@ -103,7 +117,7 @@ def test_every_dependency_has_an_exact_version_in_the_constraints() -> None:
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
     pinned = {canonicalize_name(name) for name, version in (line.split("==") for line in lines) if version}
     extras = PROJECT["optional-dependencies"]
-    wanted = _closure([*PROJECT["dependencies"], *extras["worker"], *extras["vision"], *extras["dev"]])
+    wanted = _closure([*PROJECT["dependencies"], *extras["worker"], *extras["vision"], *extras["dev"]]) - {"stillhouse"}
     of_cuda = {name for name in wanted if name.startswith(("nvidia-", "cuda-", "triton"))} - {"nvidia-ml-py"}
     assert wanted - of_cuda <= pinned, "torch itself pins what a CUDA build brings, and only that"
 

@@ -20,8 +20,26 @@ def _loaded_after(statement: str) -> set[str]:
 
 
 def test_the_api_imports_neither_torch_nor_the_workers() -> None:
-    loaded = _loaded_after("import app.main, app.cli, app.contracts.resolving.resolve, app.contracts.layouts.summary")
+    loaded = _loaded_after(
+        "import app.main, app.cli.local.actions, app.contracts.resolving.resolve, app.contracts.layouts.summary"
+    )
     assert not loaded & set(HEAVY)
+
+
+def test_the_client_imports_nothing_of_the_service_and_no_arrays() -> None:
+    loaded = _loaded_after("import stillhouse")
+    assert "httpx" in loaded
+    assert not loaded & {*HEAVY, "app", "fastapi", "starlette", "sqlalchemy", "pydantic", "pandas", "tqdm", "typer"}
+
+
+def test_the_command_imports_neither_service_nor_client_before_it_needs_them() -> None:
+    loaded = _loaded_after(
+        "import contextlib, io\nfrom app.cli import cli\nwith contextlib.redirect_stdout(io.StringIO()) as shown:\n"
+        "    cli(['--help'], standalone_mode=False)\nassert 'submit' in shown.getvalue()"
+    )
+    assert "typer" in loaded
+    service = {"fastapi", "starlette", "sqlalchemy", "pydantic"}
+    assert not loaded & {*HEAVY, *service, "stillhouse", "httpx", "yaml", "rich"}
 
 
 def test_the_runtime_imports_neither_torch_nor_the_engine() -> None:

@@ -11,6 +11,7 @@ import pytest
 from tests.architecture.compose import ROOT, build_context
 
 DOCS = Path("app/http/docs")
+CLIENT = Path("app/client")
 LICENCES = {"LICENSE", "NOTICE", "swagger-ui-bundle.js.LICENSE.txt"}
 
 
@@ -28,8 +29,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 
 def test_every_file_of_the_packages_is_in_the_wheel(wheel: set[str]) -> None:
-    context = {str(path) for path in build_context() if path.parts[0] in ("app", "migrations", "workers")}
+    context = {_installed(path) for path in build_context() if path.parts[0] in ("app", "migrations", "workers")}
     assert context - wheel == set()
+    assert "stillhouse/py.typed" in wheel
+
+
+def _installed(path: Path) -> str:
+    """Where a file of the repository is in the wheel: the client's package is mapped to the top."""
+    return str(path.relative_to(CLIENT) if path.is_relative_to(CLIENT) else path)
 
 
 def test_the_page_of_the_documentation_comes_with_its_licences(wheel: set[str]) -> None:

@@ -84,6 +84,11 @@ class Service:
             self._process.kill()
             self._process.wait()
 
+    def restart(self) -> None:
+        """Stop it as at the end of the block, and start it again, on the same port and data."""
+        self.__exit__(None, None, None)
+        self.__enter__()
+
     @property
     def pid(self) -> int:
         """The process of the API."""

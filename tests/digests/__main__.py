@@ -21,7 +21,7 @@ from sklearn.datasets import load_digits
 from tests.demo.console import say
 from tests.demo.service import Curl, Service
 from tests.digests.specs import DATASETS, SPECS, TEACHER
-from tests.plain_training import plain_spec
+from tests.engine.plain_training import plain_spec
 
 
 def write_rows(path: Path) -> None:

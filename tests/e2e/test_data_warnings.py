@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.e2e.conftest import Client
-from tests.plain_training import others
+from tests.engine.plain_training import others
 
 DRAW = np.random.default_rng(0)
 X = DRAW.normal(size=(800, 6))

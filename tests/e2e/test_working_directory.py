@@ -68,3 +68,10 @@ def test_relative_entries_of_pythonpath_are_not_passed_on(monkeypatch: pytest.Mo
     assert worker_environment(settings)["PYTHONPATH"] == str(tmp_path)
     monkeypatch.setenv("PYTHONPATH", ":.")
     assert "PYTHONPATH" not in worker_environment(settings)
+
+
+def test_no_key_is_passed_on_to_a_worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither the service's own nor that of a client that was used in the same terminal."""
+    for name in ("STILLHOUSE_API_KEY", "STILLHOUSE_KEY"):
+        monkeypatch.setenv(name, "a-key-of-sixteen-or-more")
+    assert "a-key-of-sixteen-or-more" not in worker_environment(Settings(data_dir=tmp_path)).values()

@@ -29,7 +29,7 @@ from app.contracts.wire.events import (
     WarningEvent,
 )
 from app.contracts.wire.orders import DatasetInput, ModelInput, Order, PredictionsInput, TrainingOutcome
-from tests.plain_training import plain_manifest, plain_spec
+from tests.engine.plain_training import plain_manifest, plain_spec
 from workers.engine.common.files import sha256_of
 from workers.engine.common.stop import Stop, StopReason
 from workers.engine.data.facts import facts_of

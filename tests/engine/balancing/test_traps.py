@@ -27,7 +27,7 @@ from tests.engine.balancing.small_network import (
     rows,
     trunk_gradient,
 )
-from tests.plain_training import plain_settings
+from tests.engine.plain_training import plain_settings
 from workers.engine.balancing import Balancer, Losses
 from workers.engine.balancing.aggregators import scaled_aggregate
 from workers.engine.balancing.rows import Rows

@@ -11,7 +11,7 @@ from torch import Tensor
 from app.contracts.resources.manifests import ClassOutput, OutputSpec
 from app.contracts.specs.architectures import Mlp
 from app.contracts.specs.distillation import KdTerm, MseTerm
-from tests.plain_training import plain_settings
+from tests.engine.plain_training import plain_settings
 from workers.engine.balancing.fixed import Fixed
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.data.rows.columns import Rows

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from app.contracts.problems import UserError
 from app.contracts.wire.events import MetricPoint
 from tests.engine.losses.small_terms import CPU, kd_term, places, scores
-from tests.plain_training import plain_settings
+from tests.engine.plain_training import plain_settings
 from workers.engine.balancing import Losses, Parameters, TermSum
 from workers.engine.balancing.fixed import Fixed
 from workers.engine.losses.soft_target_losses import ClassSoftTargets

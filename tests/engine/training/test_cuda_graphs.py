@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from app.contracts.specs.architectures import Convnet
 from tests.engine.harness import EngineHarness
+from tests.engine.plain_training import plain_settings
 from tests.engine.training.test_steps_on_a_gpu import distilled
-from tests.plain_training import plain_settings
 from workers.engine.models import Network, build, initialise
 from workers.engine.training.passes.cuda_graphs import GraphedForward, has_plain_passes
 from workers.engine.training.passes.precision import Precision

@@ -7,7 +7,7 @@ import torch
 
 from tests.engine.harness import STUDENT, EngineHarness, report_of
 from tests.engine.jobs.distillation.method_specs import TRAINING, add_teachers, soft
-from tests.plain_training import plain_settings
+from tests.engine.plain_training import plain_settings
 from workers.engine.training.updates.lr_schedules import Plateau
 
 SCORES = [0.1, 0.5, 0.4, 0.5, 0.3, 0.52, 0.6, 0.6, math.nan, 0.6, 0.61, 0.2, 0.1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]

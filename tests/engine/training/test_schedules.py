@@ -11,7 +11,7 @@ from torch import nn
 from app.contracts.specs.architectures import Mlp
 from app.contracts.specs.training import TrainingSettings
 from tests.engine.harness import EngineHarness
-from tests.plain_training import plain_settings
+from tests.engine.plain_training import plain_settings
 from workers.engine.losses.label_losses import class_loss
 from workers.engine.models import build, initialise
 from workers.engine.training.updates.lr_schedules import learning_rate

@@ -9,7 +9,7 @@ import torch
 
 from tests.engine.balancing.small_network import fixed, network_of
 from tests.engine.harness import STUDENT, TEACHER, EngineHarness, blobs, report_of
-from tests.plain_training import plain_settings
+from tests.engine.plain_training import plain_settings
 from workers.engine.data.reading import read_dataset
 from workers.engine.training.learner import Learner
 

@@ -1,7 +1,8 @@
 """A command that cannot do its work says what it expected and the way out, before it changes anything."""
 
+import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,16 +15,18 @@ COMMANDS = (["serve"], ["api"], ["worker"], ["migrate"], ["gc"], ["keys", "creat
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Run]:
     """Runs a command with these settings in the environment, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
+    mask = os.umask(0o022)
     monkeypatch.delattr("os.execve")  # a worker would replace this process
 
     def ended(command: list[str], **settings: object) -> Result:
         environment = {f"STILLHOUSE_{name.upper()}": str(value) for name, value in settings.items()}
         return CliRunner().invoke(cli, command, env=environment)
 
-    return ended
+    yield ended
+    os.umask(mask)
 
 
 def assert_refused(result: Result, *found: str) -> None:
@@ -84,7 +87,15 @@ def test_a_port_in_use_is_refused_by_name_before_a_database_is_made(run: Run, tm
 
 
 def test_a_misspelt_setting_is_named_with_the_one_that_was_meant(run: Run, tmp_path: Path) -> None:
-    result = run(["migrate"], data_dir=tmp_path / "data", request_per_second=5, xyzzy=1, requests_per_second=5)
+    result = run(
+        ["migrate"],
+        data_dir=tmp_path / "data",
+        request_per_second=5,
+        xyzzy=1,
+        requests_per_second=5,
+        url="http://a",
+        key="k",
+    )
     assert result.exit_code == 0
     warned = [line for line in result.stderr.splitlines() if "warning" in line]
     assert len(warned) == 2

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.benchmarks.accuracy.defaults.sets.data_set import DataSet, Json, Standardize
-from tests.plain_training import plain_training
+from tests.engine.plain_training import plain_training
 
 RATES = (3e-3, 1e-2, 2e-2, 4e-2)
 USUAL_RATES = (1e-2, 2e-2)

@@ -9,7 +9,7 @@ from app.contracts.resources.facts import DatasetFacts, InputFacts, ModelFacts, 
 from app.contracts.specs.architectures import Resnet
 from app.contracts.specs.jobs import JOB_SPEC, DistillJob, TrainJob
 from tests.contracts.resolving.test_resolve import DISTILL, DS, TEACHER, TRAIN, teacher
-from tests.plain_training import plain_training
+from tests.engine.plain_training import plain_training
 
 CORES = 8
 SMALL, LARGE = {"family": "mlp", "hidden": [32]}, {"family": "mlp", "hidden": [1024, 1024]}

@@ -23,7 +23,7 @@ from tests.engine.jobs.interrupted_jobs import (
     stop,
     whole,
 )
-from tests.plain_training import plain_settings
+from tests.engine.plain_training import plain_settings
 from workers.engine.common.stop import NeverStop
 from workers.engine.data.dataset import Dataset, Source
 from workers.engine.data.joining import concatenate_and_free, read_datasets

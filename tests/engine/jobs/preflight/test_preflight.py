@@ -15,8 +15,8 @@ from app.contracts.wire.events import ChildEvent, MetricsEvent, PhaseEvent
 from app.contracts.wire.orders import Order, ReportOutcome
 from tests.engine.harness import SECOND, STUDENT, TEACHER, EngineHarness, EventLog, StopAtStep, blobs, report_of
 from tests.engine.jobs.distillation.method_specs import CLASS_JOBS, KEPT, TRAINING, add_teachers, job, soft
+from tests.engine.plain_training import others
 from tests.exhaustive import sample
-from tests.plain_training import others
 from workers.engine.common.stop import Stop, Stopped
 from workers.engine.run import execute
 from workers.engine.training.learner import Learner

@@ -13,7 +13,7 @@ from app.contracts.wire.orders import ModelInput
 from tests.engine.harness import STUDENT, TEACHER, Arrays, EngineHarness, blobs
 from tests.engine.jobs.inspection.onnx_graphs import graph, inspected, onnx_manifest, value
 from tests.engine.jobs.preflight.test_preflight import failures, preflight
-from tests.plain_training import others
+from tests.engine.plain_training import others
 
 ROWS = 240
 TRAINING: dict[str, Any] = {"epochs": 1, "batch_size": 64}

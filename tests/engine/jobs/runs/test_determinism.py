@@ -29,7 +29,7 @@ from tests.engine.jobs.interrupted_jobs import (
     harness_with_teachers,
     whole,
 )
-from tests.plain_training import plain_settings
+from tests.engine.plain_training import plain_settings
 from workers.engine.common.seeds import derived_seed, generator
 from workers.engine.data.rows.order import epoch_order
 from workers.engine.models import Network, build, initialise

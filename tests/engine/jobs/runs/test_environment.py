@@ -8,7 +8,7 @@ import torch
 from app.contracts.wire.events import WarningEvent
 from tests.engine.harness import EngineHarness, report_of
 from tests.engine.jobs.interrupted_jobs import TRAIN, alone, harness_with_teachers, stop
-from tests.plain_training import others
+from tests.engine.plain_training import others
 from workers.engine.common.environment import environment_fingerprint
 from workers.engine.jobs.runs import runner
 

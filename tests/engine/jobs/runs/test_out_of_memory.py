@@ -21,7 +21,7 @@ from tests.engine.jobs.inspection.onnx_graphs import graph, inspected, onnx_mani
 from tests.engine.jobs.inspection.unbounded_graphs import numbers_by_value
 from tests.engine.jobs.interrupted_jobs import PHASES
 from tests.engine.jobs.runs.limited_memory import BATCH, TRAIN, harness
-from tests.plain_training import others
+from tests.engine.plain_training import others
 from workers.engine.common.files import write_document
 from workers.engine.common.memory import is_out_of_memory
 from workers.engine.common.stop import Stopped

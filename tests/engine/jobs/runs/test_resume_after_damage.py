@@ -21,7 +21,7 @@ from tests.engine.jobs.interrupted_jobs import (
     stop,
     whole,
 )
-from tests.plain_training import others
+from tests.engine.plain_training import others
 from workers.engine.common.stop import Stopped
 from workers.engine.training.checkpoints import folder as checkpoint_folder
 from workers.engine.training.checkpoints.folder import CheckpointFolder

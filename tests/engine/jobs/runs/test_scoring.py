@@ -9,7 +9,7 @@ from torch import Tensor
 
 from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
 from app.contracts.specs.jobs import TeacherRef
-from tests.plain_training import plain_settings
+from tests.engine.plain_training import plain_settings
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.jobs.runs.scoring import Scored, ScoredTask, Scoring
 from workers.engine.jobs.search_runner import best_of

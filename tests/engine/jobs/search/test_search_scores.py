@@ -12,7 +12,7 @@ from app.contracts.reports.search import SearchReport, Trial
 from app.contracts.wire.events import MetricsEvent
 from tests.engine.harness import MANIFEST, STUDENT, EngineHarness, blobs, report_of
 from tests.engine.jobs.distillation.method_specs import TRAINING, add_teachers, job, soft
-from tests.plain_training import others
+from tests.engine.plain_training import others
 from workers.engine.common.files import read_document, write_document
 
 Json = dict[str, Any]

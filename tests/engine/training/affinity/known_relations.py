@@ -8,7 +8,7 @@ import torch
 from app.contracts.resources.manifests import ValueOutput
 from tests.engine.balancing.small_network import fixed, network_of, rows
 from tests.engine.harness import EngineHarness
-from tests.plain_training import plain_settings
+from tests.engine.plain_training import plain_settings
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.data.rows.columns import Rows
 from workers.engine.losses.supervised_loss import SupervisedLoss

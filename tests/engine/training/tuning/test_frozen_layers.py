@@ -13,6 +13,7 @@ from tests.engine.jobs.distillation.method_specs import add_teachers, feature
 from tests.engine.jobs.preflight.test_preflight import preflight
 from tests.engine.models.library.networks import architecture, with_images
 from tests.engine.models.sharing.networks import made, rows_for, shared
+from tests.engine.plain_training import plain_settings
 from tests.engine.training.tuning.images import (
     MLP,
     RESNET,
@@ -27,7 +28,6 @@ from tests.engine.training.tuning.images import (
     with_tokens,
 )
 from tests.exhaustive import sample
-from tests.plain_training import plain_settings
 from workers.engine.common.stop import Stopped
 from workers.engine.models import build
 from workers.engine.models.families.freezing import FrozenLayers

@@ -8,6 +8,7 @@ import torch
 from tests.engine.harness import EngineHarness, StopAtStep
 from tests.engine.models.library.networks import architecture, with_images
 from tests.engine.models.sharing.networks import made, shared
+from tests.engine.plain_training import plain_settings
 from tests.engine.training.tuning.images import (
     CONVNET,
     MLP,
@@ -23,7 +24,6 @@ from tests.engine.training.tuning.images import (
     with_tokens,
 )
 from tests.exhaustive import sample
-from tests.plain_training import plain_settings
 from workers.engine.common.stop import Stopped
 from workers.engine.models import Network, build
 from workers.engine.models.families.layer_rates import layer_factors

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from tests.plain_training import plain_settings
+from tests.engine.plain_training import plain_settings
 from workers.engine.training.batches import BatchSchedule
 from workers.engine.training.vectorised.batches import MemberBatches
 

@@ -1,0 +1,47 @@
+"""`stillhouse login | logout`."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from app.cli.remote.running import AsJson, Code, connected, fail, print_json
+
+
+def login(
+    url: Annotated[str | None, typer.Option(help="URL of the service; asked for when left out.")] = None,
+    key_file: Annotated[
+        typer.FileText | None, typer.Option(help="File with the key, `-` for stdin; asked for when left out.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check URL and key, and store them for the commands and the Python client, readable by you alone."""
+    from stillhouse.errors import NotSignedIn
+    from stillhouse.settings import KEY_VARIABLE, Login, checked_key, checked_url, store_login
+
+    try:
+        chosen = checked_url(url or typer.prompt("URL", default="http://127.0.0.1:8000", err=True))
+        key = key_file.read() if key_file is not None else typer.prompt("Key", hide_input=True, err=True)
+        key = checked_key(key)
+    except NotSignedIn as error:
+        fail(error, Code.USAGE)
+    with connected(chosen, key) as client:
+        client.check()
+        stored = store_login(Login(chosen, key))
+    if os.environ.get(KEY_VARIABLE):
+        typer.echo(f"stillhouse: warning: {KEY_VARIABLE} is set, and goes before what was stored", err=True)
+    if as_json:
+        print_json({"url": chosen, "file": str(stored)})
+    else:
+        typer.echo(f"signed in at {chosen}; URL and key are in {stored}")
+
+
+def logout(as_json: AsJson = False) -> None:
+    """Delete what `login` stored. The key stays valid."""
+    from stillhouse.settings import forget_login, login_file
+
+    found = forget_login()
+    if as_json:
+        print_json({"deleted": found})
+    else:
+        typer.echo(f"deleted {login_file()}" if found else "nothing was stored")

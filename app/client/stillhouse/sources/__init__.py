@@ -1,0 +1,1 @@
+"""Uploads from what callers have: files and folders, arrays, frames, modules."""

@@ -1,0 +1,109 @@
+"""Job specs from what callers have at hand: objects of the client stand for their ids."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, time
+from math import isfinite
+from typing import Any
+
+from stillhouse.documents import JSON, JobFields, ModelFields, Resource
+from stillhouse.errors import Unreadable
+
+Reference = Resource | str
+"""A model, dataset or job, or its id."""
+Teacher = Reference | Mapping[str, Any]
+"""A teacher: a model, a job (its student), predictions; or an object of a spec, such as `{"columns": "told"}`."""
+Network = Mapping[str, Any] | ModelFields
+"""A network of a spec, such as `{"family": "mlp", "hidden": [16]}`; a model stands for its architecture and weights."""
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON: objects of the client become their ids, tuples lists, times texts. Raises Unreadable."""
+    if isinstance(value, Resource):
+        return value.id
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, Sequence | set | frozenset) and not isinstance(value, str | bytes):
+        return [plain(each) for each in value]
+    if type(value).__module__ == "numpy":  # numbers and arrays, without importing it
+        return plain(value.tolist())
+    if isinstance(value, date | time):  # of YAML and TOML
+        return value.isoformat()
+    if value is None or isinstance(value, str | int) or (isinstance(value, float) and isfinite(value)):
+        return value
+    shown = value if isinstance(value, float) else type(value).__name__
+    raise Unreadable(f"expected what JSON can hold, found {shown}: use finite numbers, texts, lists and mappings")
+
+
+def identity(value: Reference) -> str:
+    """The id of a resource."""
+    return value if isinstance(value, str) else value.id
+
+
+def _network(network: Network | None) -> Any:
+    if network is None:
+        return None
+    return {"model": network.id} if isinstance(network, ModelFields) else plain(network)
+
+
+def _teacher(teacher: Teacher) -> Any:
+    """A teacher by the kind of its id."""
+    if isinstance(teacher, Mapping):
+        return plain(teacher)
+    found = identity(teacher)
+    kinds = {"mdl": "model", "job": "job", "ds": "predictions"}
+    kind = "job" if isinstance(teacher, JobFields) else kinds.get(found.partition("_")[0], "model")
+    return {kind: found}
+
+
+def _teachers(teacher: Teacher | None, teachers: Iterable[Teacher] | None) -> list[Any] | None:
+    if teacher is not None and teachers is not None:
+        raise TypeError("expected `teacher` or `teachers`, found both: put all of them into `teachers`")
+    several = [teacher] if teacher is not None else list(teachers or ())
+    return [_teacher(each) for each in several] or None
+
+
+def train(dataset: Reference | None, model: Network | None, target: str | None, fields: Mapping[str, Any]) -> JSON:
+    """The spec of a job that trains on labels."""
+    return _spec("train", dataset, {"model": _network(model), "target": target}, fields)
+
+
+def distill(
+    dataset: Reference | None,
+    student: Network | None,
+    teacher: Teacher | None,
+    teachers: Iterable[Teacher] | None,
+    target: str | None,
+    fields: Mapping[str, Any],
+) -> JSON:
+    """The spec of a distillation."""
+    own = {"student": _network(student), "teachers": _teachers(teacher, teachers), "target": target}
+    return _spec("distill", dataset, own, fields)
+
+
+def multitask(
+    dataset: Reference | None,
+    student: Network | None,
+    tasks: Iterable[str | Mapping[str, Any]],
+    fields: Mapping[str, Any],
+) -> JSON:
+    """The spec of a job of several tasks; a task by its name alone has the target of that name."""
+    return _spec("multitask", dataset, {"student": _network(student), "tasks": [_task(each) for each in tasks]}, fields)
+
+
+def _task(task: str | Mapping[str, Any]) -> Any:
+    if isinstance(task, str):
+        return {"name": task}
+    given = {key: value for key, value in task.items() if key not in ("teacher", "teachers")}
+    teachers = _teachers(task.get("teacher"), task.get("teachers"))
+    return plain(given) | ({"teachers": teachers} if teachers else {})
+
+
+def preflight(job: Mapping[str, Any], fields: Mapping[str, Any]) -> JSON:
+    """The spec of a preflight of another spec."""
+    return {"kind": "preflight", "job": plain(job), **plain(fields)}
+
+
+def _spec(kind: str, dataset: Reference | None, own: Mapping[str, Any], fields: Mapping[str, Any]) -> JSON:
+    """What is None is left out: the service has a default for it."""
+    document = {"kind": kind, "dataset": None if dataset is None else identity(dataset), **own, **plain(fields)}
+    return {name: value for name, value in document.items() if value is not None}
