@@ -1,0 +1,182 @@
+// @ts-check
+// One job, live.
+import { ApiError, get } from "../lib/api.js";
+import { announce, el, fill } from "../lib/dom.js";
+import { duration, shortId } from "../lib/format.js";
+import { follow, poll } from "../lib/live.js";
+import { keep } from "../lib/names.js";
+import { title as setTitle } from "../lib/router.js";
+import { idsOf } from "../lib/specs.js";
+import { KINDS, stateOf, TERMINAL } from "../lib/wording.js";
+import { learn } from "../lib/names.js";
+import { facts, note, pageHead, problem, progressOf, section, showError, stateBadge, verdictBadges } from "../parts/bits.js";
+import { reportOf } from "../parts/report.js";
+import { actions } from "./job/actions.js";
+import { Curves } from "./job/curves.js";
+import { downloadsOf, factsOf, specOf } from "./job/details.js";
+import { fillEvents, fillPhases, Timeline } from "./job/timeline.js";
+
+export const title = "Job";
+const SECOND = 1000;
+
+/** @param {import("../lib/router.js").Place} place */
+export function show({ main, id, signal }) {
+  const page = new JobPage(main, id, signal);
+  poll((within) => page.update(within), { signal, onError: (error) => page.fail(error) });
+}
+
+class JobPage {
+  /** @param {HTMLElement} main @param {string} id @param {AbortSignal} signal */
+  constructor(main, id, signal) {
+    this.main = main;
+    this.id = id;
+    this.ended = new AbortController();
+    this.signal = AbortSignal.any([signal, this.ended.signal]);
+    /** @type {any} */
+    this.job = null;
+    this.timeline = new Timeline();
+    this.curves = new Curves(id, this.timeline, this.signal);
+    this.drawn = /** @type {Record<string, string>} */ ({});
+    /** @type {{ code: string, message: string }[]} */
+    this.reported = [];
+    const part = () => el("div");
+    this.head = part();
+    this.status = part();
+    this.headline = part();
+    this.phases = el("ol", { class: "phases" });
+    this.phaseSection = section("Phases", this.phases);
+    this.report = part();
+    this.events = part();
+    this.facts = part();
+    this.warnings = part();
+    this.downloads = part();
+    this.spec = el("div", { class: "spec" });
+  }
+
+  /** @param {AbortSignal} within @returns {Promise<boolean>} Whether to go on. */
+  async update(within) {
+    const job = await get(`v1/jobs/${this.id}`, {}, within);
+    keep(job.id, job.name, job.state);
+    await learn(idsOf(job.spec));
+    const before = this.job;
+    if (!before) this._build(job);
+    else if (before.state !== job.state) announce(`The job is ${stateOf(job.state).word}`);
+    this._show(job);
+    const isOver = TERMINAL.has(job.state);
+    if (isOver) await this._end(within);
+    return !isOver;
+  }
+
+  /** @param {ApiError} error */
+  fail(error) {
+    if (!this.job) {
+      showError(this.main, error, "This job cannot be shown");
+      return;
+    }
+    this.ended.abort();
+    const isGone = error.status === 404;
+    if (isGone) announce("The job was deleted");
+    fill(this.status, isGone ? note("bad", el("p", null, "This job was deleted while you were looking at it. What you see is what it was last.")) : problem(error));
+    for (const button of this.head.querySelectorAll("button")) button.disabled = true;
+    this.downloads.replaceChildren();
+  }
+
+  /** @param {any} job */
+  _build(job) {
+    this.main.append(this.head, this.status, this.headline,
+      el("div", { class: "columns" },
+        el("div", null, this.phaseSection, this.curves.node, this.report, section("Events", this.events), section("Spec", this.spec)),
+        el("aside", { "aria-label": "About this job" }, section("About", this.facts), this.warnings, section("Downloads", this.downloads))));
+    this.job = job;
+    follow(this.id, {
+      signal: this.signal, onEvents: (events) => this._add(events), isEnded: () => TERMINAL.has(this.job.state),
+      onError: (error) => error.status === 404 && this.fail(error),
+    });
+    this.curves.begin(job, () => TERMINAL.has(this.job.state));
+    const clock = setInterval(() => !document.hidden && !TERMINAL.has(this.job.state) && fillPhases(this.phases, this.timeline, this.job), SECOND);
+    this.signal.addEventListener("abort", () => clearInterval(clock));
+  }
+
+  /** @param {any[]} events */
+  _add(events) {
+    this.timeline.add(events);
+    if (this.timeline.progress && !TERMINAL.has(this.job.state)) this.job.progress = { ...this.job.progress, ...this.timeline.progress };
+    this._showStatus(this.job);
+    if (events.some((event) => event.type !== "progress")) {
+      fillEvents(this.events, this.timeline);
+      this._showWarnings();
+    }
+    fillPhases(this.phases, this.timeline, this.job);
+    this.phaseSection.hidden = !this.timeline.stretches().length;
+    this.curves.nudge();
+  }
+
+  /**
+   * Draw a part where what it shows has changed.
+   * @param {string} name
+   * @param {unknown} key
+   * @param {() => void} draw
+   */
+  _once(name, key, draw) {
+    const text = JSON.stringify(key) ?? "";
+    if (this.drawn[name] === text) return;
+    this.drawn[name] = text;
+    draw();
+  }
+
+  /** @param {any} job */
+  _show(job) {
+    this.job = job;
+    const name = job.name ?? shortId(job.id);
+    setTitle(`${name}, ${stateOf(job.state).word}`);
+    const { progress, ...rest } = job;
+    this._once("head", [job.name, job.state, job.checkpoint, job.verdict], () => fill(this.head, pageHead(name,
+      [stateBadge(job.state), el("span", null, KINDS[job.kind] ?? job.kind), ...verdictBadges(job.verdict)], actions(job, (changed) => this._show(changed)))));
+    this._once("facts", rest, () => fill(this.facts, factsOf(job)));
+    this._once("downloads", [job.state, job.student], () => fill(this.downloads, downloadsOf(job)));
+    this._once("spec", job.spec, () => fill(this.spec, ...specOf(job.spec)));
+    this._showStatus(job);
+    fillPhases(this.phases, this.timeline, job);
+  }
+
+  /** @param {any} job */
+  _showStatus(job) {
+    this._once("status", [job.state, job.error, job.progress], () => {
+      const isOver = TERMINAL.has(job.state);
+      const { samples_per_second: speed, eta_seconds: eta, epoch, epochs } = job.progress;
+      const ways = job.error?.class === "infrastructure" ? "A worker or its machine failed: a retry may succeed." : "The input must change: a retry by the same spec would fail in the same way.";
+      fill(this.status,
+        job.error ? note(isOver ? "bad" : "warn", el("p", null, el("strong", null, isOver ? "The job failed. " : "The latest attempt broke off. "), job.error.message),
+          el("p", null, el("code", null, job.error.code), " ", isOver ? ways : "It is tried again by itself.")) : null,
+        isOver ? null : el("div", { class: "note" }, el("p", null, stateOf(job.state).meaning ?? ""), progressOf(job),
+          speed || epochs ? facts([
+            ["Epoch", epochs ? `${epoch} of ${epochs}` : null], ["Speed", speed ? `${Math.round(speed).toLocaleString("en")} rows/s` : null],
+            ["Training ends in", eta ? duration(eta) : null]]) : null));
+    });
+  }
+
+  _showWarnings() {
+    const all = [...this.reported, ...this.timeline.warnings()];
+    const each = all.filter((warning, i) => all.findIndex((other) => other.code === warning.code) === i);
+    this._once("warnings", each, () => fill(this.warnings, each.length ? section("Warnings", el("ul", { class: "plain" },
+      ...each.map(({ code, message }) => el("li", null, note("warn", el("p", null, message), el("p", null, el("code", null, code))))))) : null));
+  }
+
+  /** @param {AbortSignal} within */
+  async _end(within) {
+    await this.curves.finish(within);
+    if (this.job.state !== "succeeded" || this.job.kind === "inspect") return;
+    const [{ headline, node }, report] = await Promise.all([
+      reportOf(this.id, within, { without: this.curves.isShown ? ["Training"] : [] }), get(`v1/jobs/${this.id}/report`, {}, within)]);
+    fill(this.headline, headline ? note(this._tone(), el("p", { class: "headline" }, headline)) : null);
+    fill(this.report, node);
+    this.reported = report.warnings ?? [];
+    this._showWarnings();
+  }
+
+  _tone() {
+    const words = Object.values(this.job.verdict ?? {});
+    if (words.some((word) => /** @type {string} */ (word).endsWith("loss"))) return "bad";
+    return words.length && words.every((word) => /** @type {string} */ (word).endsWith("gain") && word !== "no_gain") ? "good" : "plain";
+  }
+}
