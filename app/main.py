@@ -17,6 +17,7 @@ from app.contracts.reports.relation import RelationHistory
 from app.contracts.reports.report import ExportReport, Report
 from app.contracts.resources.manifests import DatasetManifest
 from app.contracts.resources.predictions import PredictionsManifest
+from app.contracts.resources.preview import Preview
 from app.contracts.specs.jobs import JOB_SPEC
 from app.contracts.specs.requests.exports import EXPORT_REQUEST
 from app.contracts.specs.requests.predictions import PREDICT_REQUEST
@@ -42,6 +43,10 @@ from app.models.schemas import Layers, Model, ModelPage
 from app.models.service import MODELS
 from app.retention.periodic import run_periodically
 from app.settings import Settings
+from app.system.endpoints import router as system
+from app.system.schemas import Names, Queue, System
+from app.ui import pages
+from app.ui.sessions import router as sign_in
 
 DESCRIPTION: Final = """Distils big models into small ones, with an honest report.
 
@@ -53,7 +58,8 @@ TAGS: Final = [
     {"name": "models", "description": "Uploaded and trained models: teachers and students."},
     {"name": "datasets", "description": "Uploaded data, with inputs, targets and splits."},
     {"name": "jobs", "description": "Training and distillation, their progress and their results."},
-    {"name": "service", "description": "Probes of the service itself."},
+    {"name": "system", "description": "The queue, its workers, and the service itself."},
+    {"name": "service", "description": "Probes, which need no key."},
 ]
 
 SCHEMAS: Final[openapi.Schemas] = {
@@ -81,6 +87,10 @@ SCHEMAS: Final[openapi.Schemas] = {
     "PreflightReport": TypeAdapter(PreflightReport),
     "ExportReport": TypeAdapter(ExportReport),
     "Comparison": TypeAdapter(Comparison),
+    "Preview": TypeAdapter(Preview),
+    "Queue": TypeAdapter(Queue),
+    "System": TypeAdapter(System),
+    "Names": TypeAdapter(Names),
     "ProblemDocument": TypeAdapter(ProblemDocument),
     "Health": TypeAdapter(Health),
 }
@@ -126,9 +136,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(problems.RequestIds)  # the outermost
     problems.install(app)
     # The routes themselves: FastAPI searches an included router twice. Those of most requests come first.
-    for router in (jobs, models, predictions, exports, datasets, compare, health):
+    for router in (jobs, models, predictions, exports, datasets, compare, system, health):
         app.router.routes.extend(router.routes)
     app.router.routes.extend(openapi.by_head(app.router.routes))
     page.install(app)
+    app.include_router(sign_in)
+    pages.install(app)
     openapi.install(app, SCHEMAS, CHANGES)
     return app

@@ -117,6 +117,8 @@ class Settings(BaseSettings):
         default=300.0, ge=0.0, le=86_400.0, description="A model without a prediction for this time is unloaded."
     )
 
+    session_hours: float = Field(default=12.0, gt=0.0, le=8760.0, description="How long a sign-in in a browser lasts.")
+
     max_upload_bytes: int = Field(default=64 * GIB, ge=1, description="Largest upload.")
     spare_disk_bytes: int = Field(default=GIB // 2, ge=0, description="Disk space that an upload must leave free.")
     body_seconds: float = Field(

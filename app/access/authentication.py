@@ -1,4 +1,4 @@
-"""Authentication by the Authorization header, before any of the body is read."""
+"""Authentication by the Authorization header, or by the session of a browser, before any of the body is read."""
 
 from contextlib import suppress
 from datetime import timedelta
@@ -8,14 +8,15 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.security import HTTPBearer
 from fastapi.security.base import SecurityBase
 
-from app.access import limits, repository
+from app.access import limits, repository, sessions
 from app.access.known_keys import KnownKeys
+from app.access.repository import LiveKey
 from app.access.secrets import digest
 from app.db.clock import utcnow
 from app.db.errors import DatabaseFull
 from app.http.docs import openapi
 from app.http.errors import Unauthorized
-from app.http.services import Caller, services_of
+from app.http.services import Caller, Services, services_of
 from app.http.validation import check_url
 
 _scheme = HTTPBearer(auto_error=False, scheme_name="key", description="`Authorization: Bearer <key>`")
@@ -35,16 +36,9 @@ class _Authentication(SecurityBase):
         """Raises Unauthorized, TooMany beyond the limits of the key or of wrong keys, and then BadRequest for what
         `check_url` refuses.
         """
-        credentials = await _scheme(request)
-        if credentials is None:
-            raise Unauthorized("key_needed", "expected the header `Authorization: Bearer <key>`")
         known: KnownKeys = request.app.state.keys
-        text = credentials.credentials
-        key = await known.live(digest(text)) if len(text) <= _LONGEST_KEY else None
         services = await services_of(request)
-        if key is None:
-            await limits.count_wrong_key(services, request.client.host if request.client else "")
-            raise Unauthorized("unknown_key", "the key is unknown or revoked: ask an admin of the service for another")
+        key = await _key_of(request, known, services)
         if key.last_used_at is None or utcnow() - key.last_used_at > _TOUCH_AFTER:
             with suppress(DatabaseFull):  # when a key was last used is not worth refusing what reads alone
                 async with services.database.write(short=True) as session:
@@ -57,6 +51,36 @@ class _Authentication(SecurityBase):
 
 _AUTHENTICATED: Final = Depends(_Authentication())
 KnownCaller = Annotated[Caller, _AUTHENTICATED]
+
+
+async def _key_of(request: Request, known: KnownKeys, services: Services) -> LiveKey:
+    """The key of a request: that of its header, else that of the session of a browser."""
+    credentials = await _scheme(request)
+    if credentials is not None:
+        return await live_key(request, credentials.credentials)
+    secret = sessions.secret_of(request)
+    if secret is None:
+        raise Unauthorized("key_needed", "expected the header `Authorization: Bearer <key>`")
+    key = await known.of_session(secret)
+    if key is None:
+        await limits.count_wrong_key(services, _address(request))
+        raise sessions.needed()
+    sessions.require_csrf_token(request, secret)
+    return key
+
+
+async def live_key(request: Request, text: str) -> LiveKey:
+    """The key of this text. Raises Unauthorized, and TooMany beyond the limit of wrong keys of the client's address."""
+    known: KnownKeys = request.app.state.keys
+    key = await known.live(digest(text)) if len(text) <= _LONGEST_KEY else None
+    if key is None:
+        await limits.count_wrong_key(await services_of(request), _address(request))
+        raise Unauthorized("unknown_key", "the key is unknown or revoked: ask an admin of the service for another")
+    return key
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 def guarded_router(prefix: str, tag: str) -> APIRouter:

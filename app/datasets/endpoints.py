@@ -9,8 +9,10 @@ from app.access.waiting import Wait
 from app.contracts.resources.predictions import UploadedFormat
 from app.contracts.resources.splits import MOST_FILES
 from app.contracts.states import ModelState
+from app.datasets.preview import preview
 from app.datasets.service import DATASETS
 from app.http.answers import changes_name, json_answer, json_body, json_content, problems, upload_body
+from app.http.files import serve
 from app.http.idempotency import IdempotencyKey
 from app.http.pages import After, Limit, decode_cursor, page_of
 from app.http.services import TheServices
@@ -60,6 +62,22 @@ async def list_datasets(
 async def get_dataset(dataset_id: Identity, caller: KnownCaller, services: TheServices, wait: Wait = 0.0) -> Response:
     """Get a dataset; with `wait`, as soon as its inspection has ended."""
     return json_answer(DATASETS.view(await resources.get(DATASETS, services, caller, dataset_id, wait)))
+
+
+@router.get(
+    "/{dataset_id}/preview",
+    responses={
+        200: json_content("Preview", "Some rows of the training split."),
+        206: {"description": "The requested range of it."},
+        304: {"description": "The client has these bytes already."},
+        **problems(400, 404, 409, 416),
+    },
+)
+async def get_dataset_preview(
+    dataset_id: Identity, request: Request, caller: KnownCaller, services: TheServices
+) -> Response:
+    """Get some rows of a ready dataset to look at: images drawn, texts and numbers as they stand in the file."""
+    return await serve(request, await preview(services, caller, dataset_id))
 
 
 @router.patch(

@@ -92,6 +92,13 @@ def revoked() -> Unauthorized:
     )
 
 
+class Forbidden(ApiError):
+    """The caller is known, and the request is refused all the same."""
+
+    status = 403
+    title = "Forbidden"
+
+
 class NotFound(ApiError):
     """The resource does not exist."""
 

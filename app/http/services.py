@@ -4,11 +4,13 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Request
 
+from app.db.clock import utcnow
 from app.db.engine import Database, open_database
 from app.http.bodies import Pace
 from app.http.limits import Buckets
@@ -46,6 +48,7 @@ class Services:
     """Set at shutdown: streams and long-polls end then."""
     open_uploads: Counter[str] = field(default_factory=Counter)
     """How many uploads are being received, by the id of their key."""
+    started_at: datetime = field(default_factory=utcnow)
     open_waits: Counter[str] = field(default_factory=Counter)
     """How many long polls and streams are open, by the id of their key."""
 

@@ -43,6 +43,14 @@ State = Annotated[JobState | None, Query(description="Only jobs in this state.")
 Kind = Annotated[
     JobKind | None, Query(description="Only jobs of this kind; without it all but inspections of uploads.")
 ]
+Text = Annotated[
+    str | None,
+    Query(
+        min_length=1,
+        max_length=200,
+        description="Only jobs with this text in their name or id, whatever the case of the letters a to z.",
+    ),
+]
 Labels = Annotated[
     list[Annotated[str, Query(max_length=200)]] | None,
     Query(
@@ -115,9 +123,10 @@ async def list_jobs(
     state: State = None,
     kind: Kind = None,
     label: Labels = None,
+    text: Text = None,
 ) -> Response:
     """List jobs, newest first. Inspections of uploads are shown with `kind=inspect` only."""
-    shown = JobFilter(state, kind, tuple(_label(text) for text in label or ()))
+    shown = JobFilter(state, kind, text, tuple(_label(text) for text in label or ()))
     entries = await service.listed(services, caller, shown, decode_cursor(after), limit)
     return json_text_answer(page_json(entries, limit))
 

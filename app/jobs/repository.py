@@ -4,9 +4,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache, partial
+from string import ascii_lowercase, ascii_uppercase
 from typing import Any, Final, NamedTuple, TypeVar
 
-from sqlalchemy import BindParameter, Integer, String, Text, bindparam, func, select, type_coerce
+from sqlalchemy import BindParameter, Integer, String, Text, bindparam, func, or_, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contracts.specs.jobs import WITHOUT_STUDENT
@@ -31,6 +32,8 @@ from app.queue.submission import NewRows
 Entry = TypeVar("Entry")
 MOST_LABELS: Final = 16
 """Labels that a list may be filtered by."""
+_ESCAPE: Final = "!"
+_LOWER: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class JobFilter:
 
     state: JobState | None = None
     kind: str | None = None
+    text: str | None = None
+    """In the name or the id, whatever the case of the letters a to z."""
     labels: tuple[tuple[str, str | None], ...] = ()
 
 
@@ -77,6 +82,7 @@ class StoredJob(NamedTuple):
     finished_at: datetime | None
     labels: str
     queue_rank: int
+    verdict: str | None
 
     @property
     def newest_spec(self) -> str:
@@ -119,27 +125,42 @@ async def newest(
     """
     labels = sorted(shown.labels, key=lambda label: label[1] is None)
     valued = sum(value is not None for _, value in labels)
-    query = _newest(entries, shown.kind is not None, shown.state is not None, valued, len(labels), after is not None)
+    given = (shown.kind is not None, shown.state is not None, shown.text is not None, after is not None)
+    query = _newest(entries, *given, valued, len(labels))
     values: dict[str, str | int | None] = {"kind": shown.kind, "state": shown.state, "after": after}
+    if shown.text is not None:
+        exact = f"%{_escaped(shown.text)}%"
+        values |= {"exact": exact, "lower": exact.translate(_LOWER)}
     for place, (key, value) in enumerate(labels):
         values |= {f"key_{place}": key, f"value_{place}": value}
-    given = {name: value for name, value in values.items() if value is not None}
-    return await database.fetch(query, project_id=project_id, limit=limit, **given)
+    named = {name: value for name, value in values.items() if value is not None}
+    return await database.fetch(query, project_id=project_id, limit=limit, **named)
 
 
-@lru_cache(maxsize=8 * (MOST_LABELS + 1) * (MOST_LABELS + 2) // 2)
-def _newest(entries: RowMemory[Any], kind: bool, state: bool, valued: int, labels: int, after: bool) -> Query[Any]:
+def _escaped(text: str) -> str:
+    return "".join(f"{_ESCAPE}{each}" if each in (_ESCAPE, "%", "_") else each for each in text)
+
+
+@lru_cache(maxsize=16 * (MOST_LABELS + 1) * (MOST_LABELS + 2) // 2)
+def _newest(
+    entries: RowMemory[Any], kind: bool, state: bool, text: bool, after: bool, valued: int, labels: int
+) -> Query[Any]:
     """The query with these filters; the first `valued` of the labels name a value. All that a client can ask for are
     kept: compiling one holds up every request for milliseconds.
     """
-    return Query(entries, partial(_select_newest, kind, state, valued, labels, after))
+    return Query(entries, partial(_select_newest, kind, state, text, after, valued, labels))
 
 
-def _select_newest(kind: bool, state: bool, valued: int, labels: int, after: bool) -> AnySelect:
-    query = _JOBS.where(JobRow.project_id == bindparam("project_id"))
+def _select_newest(kind: bool, state: bool, text: bool, after: bool, valued: int, labels: int) -> AnySelect:
+    # The rows are long: which ones are in the page is found in an index that has all these columns.
+    query = select(JobRow.id).where(JobRow.project_id == bindparam("project_id"))
     query = query.where(JobRow.kind == bindparam("kind") if kind else JobRow.kind != "inspect")
     if state:
         query = query.where(type_coerce(JobRow.state, String) == bindparam("state"))
+    if text:
+        # SQLite lowers the letters a to z alone, PostgreSQL all.
+        texts = ((func.lower(JobRow.name), "lower"), (JobRow.name, "exact"), (JobRow.id, "lower"))
+        query = query.where(or_(*(each.like(bindparam(name), escape=_ESCAPE) for each, name in texts)))
     for place in range(labels):
         label = select(JobLabelRow.job_id).where(JobLabelRow.job_id == JobRow.id)
         label = label.where(JobLabelRow.key == bindparam(f"key_{place}"))
@@ -148,7 +169,8 @@ def _select_newest(kind: bool, state: bool, valued: int, labels: int, after: boo
         query = query.where(label.exists())
     if after:
         query = query.where(JobRow.id < bindparam("after"))
-    return query.order_by(JobRow.id.desc()).limit(bindparam("limit", type_=Integer))
+    page = query.order_by(JobRow.id.desc()).limit(bindparam("limit", type_=Integer)).subquery()
+    return _JOBS.join(page, page.c.id == JobRow.id).order_by(JobRow.id.desc())
 
 
 async def row_of(session: AsyncSession, project_id: str, job_id: str) -> JobRow | None:

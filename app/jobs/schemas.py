@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, Field, TypeAdapter
 
 from app.contracts.base import Answer
 from app.contracts.problems import Chosen, JobError
+from app.contracts.reports.verdict_words import VerdictWord
 from app.contracts.specs.jobs import ANY_SPEC, AnySpec, JobKind, SubmittableJob
 from app.contracts.states import JobState
 from app.contracts.wire.events import JobEvent, Progress
@@ -80,6 +81,11 @@ class Job(Answer):
         description="When the job reached a final state (RFC 3339, UTC); null before."
     )
     labels: dict[str, str] = Field(description="Labels given by the client.")
+    verdict: dict[str, VerdictWord] | None = Field(
+        default=None,
+        description="Whether the teachers helped, by task, as in the report; null until the job has succeeded, and for "
+        "jobs that have no verdict.",
+    )
 
 
 class DryRun(Answer):
@@ -150,7 +156,7 @@ def job_json(job: StoredJob) -> str:
         f'"error":{"null" if job.error is None else _shown(_ERROR, job.error)},"checkpoint":{_kept(job)},'
         f'"retry_of":{json_string(job.retry_of)},"checkpoint_from":{json_string(job.checkpoint_from)},'
         f'"created_at":{json_time(job.created_at)},"started_at":{json_time(job.started_at)},'
-        f'"finished_at":{json_time(job.finished_at)},"labels":{job.labels}}}'
+        f'"finished_at":{json_time(job.finished_at)},"labels":{job.labels},"verdict":{job.verdict or "null"}}}'
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,7 +11,7 @@ from app.contracts.problems import JobError, Rejection
 from app.contracts.resources.facts import FileRole, ModelFacts
 from app.contracts.resources.manifests import ModelManifest
 from app.contracts.states import LEASED, JobState, Trigger
-from app.contracts.wire.orders import InspectionOutcome
+from app.contracts.wire.orders import DatasetFileRole, InspectionOutcome
 from app.db.engine import Database
 from app.db.ids import new_id
 from app.db.rows import DEFAULT_PROJECT, ArtifactRow, FileRow, JobInputRow, JobRow, ModelRow, ReportRow
@@ -59,8 +59,14 @@ async def succeed(database: Database, claim: Claim, publication: Publication) ->
             outputs=outputs,
             progress=progress,
             output_bytes=output_bytes,
+            verdict=_words(publication.report),
         )
         return True
+
+
+def _words(report: Mapping[str, Any]) -> dict[str, str] | None:
+    """The verdict of a report as a word for each task; None where it has none."""
+    return {task: each["verdict"] for task, each in report.get("verdict", {}).items()} or None
 
 
 async def _insert_outputs(
@@ -177,7 +183,7 @@ async def _end_verification(
     if files and resource is ModelRow:
         await _replace_files(session, resource_id, files)
     elif files:
-        await _add_tokenizers(session, resource_id, files)
+        await _add_files_of_dataset(session, resource_id, files)
 
 
 async def finish_export(
@@ -234,13 +240,16 @@ def _role_of_model(file: PublishedFile) -> FileRole:
     return "onnx" if file.name.endswith(".onnx") else "weights"
 
 
-async def _add_tokenizers(session: AsyncSession, dataset_id: str, files: Sequence[PublishedFile]) -> None:
-    """Add the tokenizers that were trained on a dataset, behind its file."""
+async def _add_files_of_dataset(session: AsyncSession, dataset_id: str, files: Sequence[PublishedFile]) -> None:
+    """Add what the inspection made of a dataset, tokenizers and a preview, behind its file."""
     await mark_stored(session, [file.sha256 for file in files])
     owner = (FileRow.project_id, FileRow.key_id)
     query = select(*owner, func.count()).where(FileRow.dataset_id == dataset_id).group_by(*owner)
     project_id, key_id, count = (await session.execute(query)).one()
-    rows = [_file(file, "tokenizer", dataset_id=dataset_id, project_id=project_id, key_id=key_id) for file in files]
+    roles: dict[str, FileRole] = {role: role for role in get_args(DatasetFileRole)}
+    rows = [
+        _file(file, roles[file.role], dataset_id=dataset_id, project_id=project_id, key_id=key_id) for file in files
+    ]
     await insert_all(session, FileRow, [{**row, "position": count + i} for i, row in enumerate(rows)])
 
 

@@ -19,10 +19,11 @@ from app.contracts.wire.events import CheckpointEvent, MetricsEvent, PhaseEvent,
 from app.contracts.wire.orders import InspectionOutcome
 from app.db.engine import Database
 from app.db.rows import JobRow
-from app.queue import claiming, exports, finishing, leases, recording, submission
+from app.queue import claiming, exports, finishing, recording, submission
 from app.queue.ended import deletion, retrying
 from app.queue.inputs import networks, stored
 from app.queue.records import Claim, JobInputs, Lane, NewJob, Publication, PublishedFile
+from app.queue.workers import leases
 
 Event = PhaseEvent | ProgressEvent | MetricsEvent | CheckpointEvent | WarningEvent
 

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access import sessions
 from app.db.clock import utcnow
 from app.db.rows import EventRow, MetricRow
 from app.http.services import Services
 from app.queue import idempotency
+from app.queue.workers import presence
 from app.retention import blobs, history, rejected_files, staged_uploads
 
 
@@ -79,6 +81,8 @@ def _kept(services: Services) -> timedelta:
 async def _delete_expired_rows(services: Services, session: AsyncSession) -> None:
     kept = _kept(services)
     await idempotency.purge(session, kept)
+    await sessions.purge(session)
+    await presence.purge(session)
     await rejected_files.delete_rejected_files(session, utcnow() - kept)
 
 

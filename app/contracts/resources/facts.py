@@ -15,7 +15,16 @@ from app.contracts.resources.tables import InputEncoding
 from app.contracts.specs.architectures import Architecture
 
 FileRole = Literal[
-    "weights", "data", "onnx", "int8", "fp16", "original", "reference_rows", "invented_rows", "tokenizer"
+    "weights",
+    "data",
+    "onnx",
+    "int8",
+    "fp16",
+    "original",
+    "reference_rows",
+    "invented_rows",
+    "tokenizer",
+    "preview",
 ]
 
 
@@ -33,7 +42,7 @@ class FileRef(Answer):
         description="`weights`: safetensors; `onnx`: an ONNX graph; `data`: rows of a dataset; `original`: an "
         "uploaded state_dict that is not converted yet; `reference_rows`: rows of the dataset that a student was "
         "trained on, with its answers; `invented_rows`: such rows for a model whose dataset is not at hand; "
-        "`tokenizer`: a `tokenizer.json` of the library tokenizers."
+        "`tokenizer`: a `tokenizer.json` of the library tokenizers; `preview`: rows of a dataset to be shown."
     )
     bytes: int = Field(description="Size in bytes.")
     sha256: str = Field(description="SHA-256 of the file, in lower-case hexadecimal.")

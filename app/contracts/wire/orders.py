@@ -165,7 +165,7 @@ PREDICTIONS_ROLES: Mapping[SplitName, PredictionsRole] = {
     "test": "predictions-test",
 }
 ReferenceRole = Literal["reference_rows", "invented_rows"]
-TokenizerRole = Literal["tokenizer"]
+DatasetFileRole = Literal["tokenizer", "preview"]
 GraphRole = Literal["onnx", "int8", "fp16"]
 OutputRole = (
     Literal["student", "control", "report", "converted"]
@@ -173,7 +173,7 @@ OutputRole = (
     | PeerRole
     | PredictionsRole
     | ReferenceRole
-    | TokenizerRole
+    | DatasetFileRole
 )
 
 
@@ -221,7 +221,9 @@ class InspectionOutcome(Answer):
     dataset: DatasetFacts | None = None
     network: MeasuredTrunk | None = None
     rejection: Rejection | None = None
-    files: tuple[OutputFile, ...] = Field(default=(), description="`converted`: a state_dict as safetensors.")
+    files: tuple[OutputFile, ...] = Field(
+        default=(), description="`converted`: a state_dict as safetensors; `preview`: a `Preview` as JSON."
+    )
 
 
 class ExportOutcome(Answer):

@@ -1,6 +1,6 @@
 """The tables of the service, one class each. `app.queue` decides who may write."""
 
-from app.db.rows.access import DEFAULT_PROJECT, IdempotencyRow, KeyRow, ProjectRow
+from app.db.rows.access import DEFAULT_PROJECT, IdempotencyRow, KeyRow, ProjectRow, SessionRow
 from app.db.rows.jobs import (
     ArtifactRow,
     EventRow,
@@ -16,6 +16,7 @@ from app.db.rows.networks import NetworkRow
 from app.db.rows.predictions import LaneOwnerRow, PredictionRow
 from app.db.rows.resources import BlobRow, DatasetRow, FileRow, ModelRow
 from app.db.rows.signals import SignalRow
+from app.db.rows.workers import WorkerRow
 
 __all__ = [
     "DEFAULT_PROJECT",
@@ -38,5 +39,7 @@ __all__ = [
     "PredictionRow",
     "ProjectRow",
     "ReportRow",
+    "SessionRow",
     "SignalRow",
+    "WorkerRow",
 ]

@@ -38,6 +38,18 @@ class KeyRow(Base):
     revoked_at: Mapped[datetime | None] = mapped_column(UtcTime, default=None)
 
 
+class SessionRow(Base):
+    """A sign-in by a key in a browser; the secret of its cookie is not stored. Deleted some time after it has ended."""
+
+    __tablename__ = "sessions"
+    __table_args__ = (Index(None, "expires_at"),)
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key_id: Mapped[str] = mapped_column(ForeignKey("keys.id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[datetime] = mapped_column(UtcTime, default=utcnow)
+    expires_at: Mapped[datetime] = mapped_column(UtcTime)
+
+
 class IdempotencyRow(Base):
     """The first answer to (owner, key). Written only by `app.queue.idempotency`.
 

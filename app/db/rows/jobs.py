@@ -31,7 +31,8 @@ class JobRow(Base):
     __table_args__ = (
         Index("ix_jobs_queue", "lane", "key_id", "queue_rank", "id", sqlite_where=_QUEUED, postgresql_where=_QUEUED),
         Index("ix_jobs_leases", "lease_owner", sqlite_where=_LEASED, postgresql_where=_LEASED),
-        Index(None, "project_id", "id"),
+        # All that lists of jobs are filtered by: what is left out is not read.
+        Index("ix_jobs_listed", "project_id", "id", "state", "kind", "name"),
         Index(None, "key_id", "state", "output_bytes"),
         Index(None, "finished_at"),
     )
@@ -78,6 +79,7 @@ class JobRow(Base):
     )
     outputs: Mapped[list[dict[str, Any]]] = mapped_column(JsonText, default=list)  # [{role, model}]
     output_bytes: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")  # of its artifacts
+    verdict: Mapped[dict[str, str] | None] = mapped_column(JsonText, default=None)  # of its report: word by task
 
     created_at: Mapped[datetime] = mapped_column(UtcTime, default=utcnow)
     started_at: Mapped[datetime | None] = mapped_column(UtcTime, default=None)

@@ -21,6 +21,7 @@ PLACES = {
     "ApiError": 0,
     "BadRequest": 0,
     "Unauthorized": 0,
+    "Forbidden": 0,
     "NotFound": 0,
     "Conflict": 0,
     "TooLarge": 0,

@@ -50,7 +50,7 @@ from workers.engine.data.rows.layout import arranged
 from workers.engine.data.rows.precision import finite_in_float32, rounded
 from workers.engine.data.rows.specs import pixels_of, spec_of_rows
 from workers.engine.data.rows.standardization import Standardization, chosen
-from workers.engine.data.rows.uploaded import Uploaded, kept_rows
+from workers.engine.data.rows.uploaded import Uploaded, kept_rows, preview_rows
 from workers.engine.data.rows.weights import weight_column
 from workers.engine.data.splits import split_by_column, split_by_file, split_by_fractions
 from workers.engine.data.tables.category import read_categories
@@ -67,6 +67,7 @@ from workers.engine.data.tables.missing import (
 from workers.engine.data.tables.text import as_numbers, nulls_of
 from workers.engine.data.tables.uploaded import as_uploaded
 from workers.engine.data.texts.places import TokenPlaces
+from workers.engine.data.texts.shown import texts_of
 from workers.engine.data.texts.tagging import ids_of, label_lists, list_columns, token_targets, words_of
 
 if TYPE_CHECKING:
@@ -85,13 +86,15 @@ def read_dataset(
     storage: RowStorage | None = None,
     reading: "TextReading | None" = None,
     forms: Mapping[str, tuple[str, Form]] = MappingProxyType({}),
+    preview: int = 0,
 ) -> Dataset:
     """Read, validate and split the rows of one or several files. With `exact` inputs are float64 wherever float32 would
     round a number. `kept`: how many rows are kept as the file has them. `fills`: by input, what fills its missing
     numbers where that is not what the manifest says of the file's own training rows; as many as a row has places.
     `storage`: where decoded images are kept, and mapped from; in memory without one. `reading`: the tokenizers by which
     texts are read; without it each input of texts has one that is trained on the training split. `forms`: (input, form)
-    of files that are read once more, for teachers, by the keys of `Dataset.formed`.
+    of files that are read once more, for teachers, by the keys of `Dataset.formed`. `preview`: in place of `kept`, how
+    many rows of the training split are kept to be shown, with their texts.
 
     Raises UserError with a stable code; the message names the column and row, and of several files the file.
     """
@@ -101,7 +104,7 @@ def read_dataset(
     long = columns_of_inputs(manifest, TextInput) - lists
     file = read_columns(files, manifest.format, columns, texts, manifest.csv, categories, encoded, long, lists, masks)
     with rows_named(file.files):
-        return _dataset(file, masks, manifest, exact, kept, fills, storage, reading, forms)
+        return _dataset(file, masks, manifest, exact, kept, fills, storage, reading, forms, preview)
 
 
 def _dataset(
@@ -114,6 +117,7 @@ def _dataset(
     storage: RowStorage | None,
     reading: "TextReading | None",
     forms: Mapping[str, tuple[str, Form]],
+    preview: int,
 ) -> Dataset:
     arrays = file.arrays
     _check_inputs_alone(manifest, file)
@@ -130,7 +134,7 @@ def _dataset(
     tokenizers: dict[str, bytes] = {}
     others: dict[str, InputRows] = {}
     labelled: dict[str, TokenPlaces] = {}
-    sampled = kept_rows(splits, kept)
+    sampled = preview_rows(splits, preview) if preview else kept_rows(splits, kept)
     for name, spec in manifest.inputs.items():
         if isinstance(spec, ImageInput | AudioInput):
             found = _of_files(name, spec, file, manifest.format, storage)
@@ -147,6 +151,9 @@ def _dataset(
         uploaded[name] = as_uploaded(name, spec, found, arrays, manifest.format, sampled.numpy()).read_from(
             spec.columns or (name,)
         )
+        if preview and isinstance(spec, TextInput):
+            shown = texts_of(spec.columns or (name,), file, sampled.numpy())
+            uploaded[name] = replace(uploaded[name], texts=shown)
         mapped |= {name} if found.is_of_map else set()
         found = replace(found, file=None)  # frees what the file had
         inputs[name], uses[name] = found.rows, found.uses

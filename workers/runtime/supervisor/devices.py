@@ -8,6 +8,8 @@ from typing import Any
 
 import pynvml
 
+from app.contracts.wire.workers import Device
+
 LEAST_FREE_BYTES = 1 << 30
 """With less free memory no job is started on a GPU: another process uses it."""
 _log = logging.getLogger("stillhouse.worker")
@@ -62,6 +64,16 @@ def visible(cards: Sequence[str], variable: str | None) -> list[str]:
             break
         chosen += matching
     return chosen
+
+
+def described(card: str) -> Device:
+    """What a GPU is, as far as it can be queried."""
+    name, memory = "GPU", None
+    with suppress(pynvml.NVMLError):
+        handle = pynvml.nvmlDeviceGetHandleByUUID(card)
+        name = str(pynvml.nvmlDeviceGetName(handle))
+        memory = int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
+    return Device(name=card, description=name, memory_bytes=memory)
 
 
 def has_room(card: str) -> bool:

@@ -5,15 +5,19 @@ import logging
 import os
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from app.contracts.specs.families.family import Extra
+from app.db.clock import utcnow
 from app.db.engine import Database
 from app.db.errors import DatabaseUnavailable
 from app.db.signals import WORK
 from app.queue.blobs import Blobs
 from app.queue.ledger import Ledger
 from app.queue.predictions import owners
+from app.queue.records import WorkerLane
+from app.queue.workers import presence
 from app.settings import Settings
 from app.storage.store import BlobStore
 from workers.runtime import health, locks
@@ -29,6 +33,7 @@ from workers.runtime.retention import policy
 from workers.runtime.supervisor.attempt import STOP_SECONDS, Attempt
 from workers.runtime.supervisor.attempt_context import AttemptContext
 from workers.runtime.supervisor.deadlines import Deadlines
+from workers.runtime.supervisor.presence import facts_of
 from workers.runtime.supervisor.publishing import Publisher
 from workers.runtime.supervisor.slots import Slot
 
@@ -91,6 +96,7 @@ class Supervisor:
         )
         self._attempts: dict[str, Attempt] = {}  # by token: a job that is lost and claimed again has two for a while
         self._draining = asyncio.Event()
+        self._started_at = utcnow()
 
     async def run(self) -> None:
         """Work until `drain` is called and all jobs are done or put back into the queue."""
@@ -103,6 +109,7 @@ class Supervisor:
             asyncio.create_task(_every(interval, self._sweep)),
             asyncio.create_task(_every(min(interval, health.HEARTBEAT_SECONDS), self._heartbeat)),
             asyncio.create_task(_every(RETENTION_SECONDS, self._apply_retention)),
+            asyncio.create_task(_every(interval, self._show)),
         ]
         lane = self.predictions
         if lane is not None:
@@ -114,6 +121,8 @@ class Supervisor:
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
+            with suppress(DatabaseUnavailable):
+                await presence.leave(self._database, self.owner)
             for pool in (self.children, *self._children_by_extra.values()):
                 pool.close()
             os.close(owned)
@@ -248,6 +257,16 @@ class Supervisor:
         needed = {path for attempt in self._attempts.values() for path in attempt.inputs}
         for item in await policy.find_stale(self._settings, self._database, needed):
             await asyncio.to_thread(item.remove)
+
+    async def _show(self) -> None:
+        """Say what this worker is, to those who watch the service, and forget the dead ones of this host."""
+        lanes: set[WorkerLane] = {slot.lane for slot in self._slots}
+        lanes |= {"predict"} if self.predictions is not None else set()
+        facts = await asyncio.to_thread(facts_of, self._slots, lanes, self._settings.data_dir, self._started_at)
+        await presence.renew(self._database, self.owner, facts, self._settings.lease_seconds)
+        for owner in await presence.owners(self._database):
+            if owner != self.owner and locks.is_free(self._paths.owner_lock(owner)):
+                await presence.leave(self._database, owner)
 
     # Readiness.
 

@@ -39,7 +39,7 @@ async def test_lists_by_labels_with_and_without_values_have_a_statement_for_each
 
 def test_every_list_by_labels_that_a_client_can_ask_for_is_kept() -> None:
     numbers = [(valued, all_) for all_ in range(repository.MOST_LABELS + 1) for valued in range(all_ + 1)]
-    assert repository._newest.cache_info().maxsize == 2**3 * len(numbers)
+    assert repository._newest.cache_info().maxsize == 2**4 * len(numbers)
 
 
 async def test_any_number_of_series_or_inputs_has_one_of_few_statements(harness: ApiHarness) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from app.contracts.resources.raw_rows import RawInput, Spellings
@@ -35,7 +36,7 @@ class CategoriesOfFile:
 @dataclass(frozen=True)
 class UploadedRows:
     """One input as a person sends it. `sample`: rows of the file, [m, *form.shape] in `form.dtype`; `texts`: categories
-    as text, in the same shape.
+    as text, in the same shape; of texts, for a preview, those of the file [m, columns].
     """
 
     form: RawInput
@@ -62,3 +63,9 @@ def kept_rows(splits: Mapping[SplitName, Tensor], most: int) -> Tensor:
     """The rows that are kept as uploaded, int64: the first of the test split; of the training split without one."""
     test = splits.get("test")
     return (test if test is not None and len(test) else splits["train"])[:most]
+
+
+def preview_rows(splits: Mapping[SplitName, Tensor], most: int) -> Tensor:
+    """Rows for a preview, int64: spread evenly over the training split, as files are often sorted by class."""
+    train = splits["train"]
+    return train[torch.linspace(0, len(train) - 1, min(most, len(train))).round().long()]

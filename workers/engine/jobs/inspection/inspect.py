@@ -6,9 +6,10 @@ from typing import Literal, assert_never
 
 from app.contracts.problems import Rejection, UserError
 from app.contracts.resources.manifests import ModelManifest
+from app.contracts.resources.preview import PREVIEW_ROWS
 from app.contracts.specs.jobs import InspectJob
 from app.contracts.wire.events import ChildEvent, PhaseEvent
-from app.contracts.wire.orders import DatasetInput, InspectionOutcome, ModelInput, Order, OutputFile
+from app.contracts.wire.orders import DatasetFileRole, DatasetInput, InspectionOutcome, ModelInput, Order, OutputFile
 from workers.engine.common.files import sha256_of
 from workers.engine.common.memory import is_out_of_memory
 from workers.engine.common.row_storage import RowStorage
@@ -22,12 +23,14 @@ from workers.engine.jobs.inspection.library_trunks import measured, measured_man
 from workers.engine.jobs.inspection.onnx_models import CONVERTED as CONVERTED_GRAPH
 from workers.engine.jobs.inspection.onnx_models import inspect_onnx_model
 from workers.engine.jobs.inspection.predictions import inspect_predictions
+from workers.engine.jobs.inspection.preview import preview_of
 from workers.engine.jobs.inspection.state_dict import convert_state_dict
 from workers.engine.models.ignored import check_ignored
 from workers.engine.models.parameter_names import matched
 from workers.engine.models.safetensors_header import read_header
 
 CONVERTED = "converted.safetensors"
+PREVIEW = "preview.json"
 _MAX_CHARACTERS = 2000
 
 
@@ -102,7 +105,7 @@ def _of_folder(path: Path, manifest: ModelManifest, outputs: Path) -> Inspection
     return InspectionOutcome(model=facts, files=tuple(files))
 
 
-def _file(path: Path, role: Literal["converted", "tokenizer"] = "converted") -> OutputFile:
+def _file(path: Path, role: Literal["converted"] | DatasetFileRole = "converted") -> OutputFile:
     return OutputFile(role=role, path=path.name, bytes=path.stat().st_size, sha256=sha256_of(path))
 
 
@@ -122,14 +125,12 @@ def _converted(path: Path, manifest: ModelManifest, outputs: Path) -> Inspection
 
 
 def _dataset(dataset: DatasetInput, storage: RowStorage, outputs: Path) -> InspectionOutcome:
-    rows = read_dataset(dataset.parts, dataset.manifest, storage=storage)
+    rows = read_dataset(dataset.parts, dataset.manifest, storage=storage, preview=PREVIEW_ROWS)
     facts = facts_of(rows, dataset.manifest)
-    files = tuple(_tokenizer(outputs / f"{name}.tokenizer.json", content) for name, content in rows.tokenizers.items())
-    return InspectionOutcome(dataset=facts.model_copy(update={"sha256": dataset.sha256}), files=files)
-
-
-def _tokenizer(path: Path, content: bytes) -> OutputFile:
-    """The file of a tokenizer that was trained on the dataset."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return OutputFile(role="tokenizer", path=path.name, bytes=len(content), sha256=sha256_of(path))
+    outputs.mkdir(parents=True, exist_ok=True)
+    for name, content in rows.tokenizers.items():
+        (outputs / f"{name}.{TOKENIZER}").write_bytes(content)
+    (outputs / PREVIEW).write_text(preview_of(rows, dataset.manifest).model_dump_json())
+    files = [_file(outputs / f"{name}.{TOKENIZER}", "tokenizer") for name in rows.tokenizers]
+    files.append(_file(outputs / PREVIEW, "preview"))
+    return InspectionOutcome(dataset=facts.model_copy(update={"sha256": dataset.sha256}), files=tuple(files))

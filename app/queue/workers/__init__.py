@@ -1,0 +1,1 @@
+"""Workers, and the leases by which they hold jobs."""
