@@ -9,11 +9,18 @@ import { install as installSignIn, start } from "./parts/signin.js";
 
 installFrame();
 installSignIn();
-poll(async () => {
-  await start();
-  begin();
-  return false;
-}, {
-  signal: new AbortController().signal,
-  onError: (error) => fill(/** @type {Element} */ (document.getElementById("main")), problem(error, "The dashboard cannot be shown")),
-});
+poll(
+  async () => {
+    await start();
+    begin();
+    return false;
+  },
+  {
+    signal: new AbortController().signal,
+    onError: (error) =>
+      fill(
+        /** @type {Element} */ (document.getElementById("main")),
+        problem(error, "The dashboard cannot be shown"),
+      ),
+  },
+);

@@ -97,7 +97,13 @@ async function once(method, path, options) {
   if (body !== undefined) headers["Content-Type"] = options.type ?? "application/json";
   try {
     return await fetch(address(path, options.query), {
-      method, headers, body, signal: options.signal, credentials: "same-origin", cache: "no-store", redirect: "follow",
+      method,
+      headers,
+      body,
+      signal: options.signal,
+      credentials: "same-origin",
+      cache: "no-store",
+      redirect: "follow",
     });
   } catch (error) {
     if (options.signal?.aborted) throw error;
@@ -121,9 +127,21 @@ async function problemOf(answer) {
   const wait = Number(answer.headers.get("Retry-After")) || null;
   try {
     const found = await answer.json();
-    return new ApiError(answer.status, found.code ?? "unknown", found.detail ?? found.title ?? "", found.errors ?? [], wait);
+    return new ApiError(
+      answer.status,
+      found.code ?? "unknown",
+      found.detail ?? found.title ?? "",
+      found.errors ?? [],
+      wait,
+    );
   } catch {
-    return new ApiError(answer.status, "not_json", `${OWN_ERRORS.not_json} Its status was ${answer.status}.`, [], wait);
+    return new ApiError(
+      answer.status,
+      "not_json",
+      `${OWN_ERRORS.not_json} Its status was ${answer.status}.`,
+      [],
+      wait,
+    );
   }
 }
 

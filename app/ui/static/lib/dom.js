@@ -46,7 +46,8 @@ export function set(node, props) {
   for (const [name, value] of Object.entries(props ?? {})) {
     if (value === null || value === undefined || value === false) node.removeAttribute(name);
     else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (name === "style") Object.entries(value).forEach(([each, text]) => node.style.setProperty(each, String(text)));
+    else if (name === "style")
+      Object.entries(value).forEach(([each, text]) => node.style.setProperty(each, String(text)));
     else if (name === "value") /** @type {any} */ (node).value = value;
     else node.setAttribute(name, value === true ? "" : String(value));
   }
@@ -80,6 +81,15 @@ export function fill(node, ...children) {
  */
 export function say(node, text) {
   if (node.textContent !== text) node.textContent = text;
+}
+
+/**
+ * A message of the service, in which backticks mark names and code.
+ * @param {string} text
+ * @returns {Child[]}
+ */
+export function rich(text) {
+  return text.split("`").map((part, i, all) => (i % 2 && i < all.length - 1 ? el("code", null, part) : part));
 }
 
 let lastId = 0;
@@ -129,10 +139,12 @@ export async function copy(text, what) {
 /**
  * The colour that a variable of the style has now, for a canvas.
  * @param {string} name
+ * @param {number} [opacity]
  * @returns {string}
  */
-export function colour(name) {
-  const probe = el("i", { hidden: true, style: { color: `var(${name})` } });
+export function colour(name, opacity = 1) {
+  const mixed = opacity < 1 ? `color-mix(in srgb, var(${name}) ${100 * opacity}%, transparent)` : `var(${name})`;
+  const probe = el("i", { hidden: true, style: { color: mixed } });
   document.body.append(probe);
   const found = getComputedStyle(probe).color;
   probe.remove();

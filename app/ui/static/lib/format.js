@@ -59,7 +59,12 @@ export function bytes(value) {
 /** @param {number | null | undefined} value @returns {string} A large number, short: 12.3 M. */
 export function short(value) {
   if (value === null || value === undefined) return DASH;
-  for (const [size, unit] of /** @type {[number, string][]} */ ([[1e12, " T"], [1e9, " G"], [1e6, " M"], [1e3, " k"]])) {
+  for (const [size, unit] of /** @type {[number, string][]} */ ([
+    [1e12, " T"],
+    [1e9, " G"],
+    [1e6, " M"],
+    [1e3, " k"],
+  ])) {
     if (Math.abs(value) >= size) return `${Number((value / size).toPrecision(3))}${unit}`;
   }
   return figure(value);
@@ -70,9 +75,18 @@ export function duration(seconds) {
   if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return DASH;
   if (seconds < 10) return `${Number(Math.max(0, seconds).toFixed(1))} s`;
   const whole = Math.round(seconds);
-  const parts = [[Math.floor(whole / 86400), "d"], [Math.floor(whole / 3600) % 24, "h"], [Math.floor(whole / 60) % 60, "min"], [whole % 60, "s"]];
+  const parts = [
+    [Math.floor(whole / 86400), "d"],
+    [Math.floor(whole / 3600) % 24, "h"],
+    [Math.floor(whole / 60) % 60, "min"],
+    [whole % 60, "s"],
+  ];
   const first = parts.findIndex(([value]) => value);
-  return parts.slice(first, first + 2).filter(([value]) => value).map(([value, unit]) => `${value} ${unit}`).join(" ");
+  return parts
+    .slice(first, first + 2)
+    .filter(([value]) => value)
+    .map(([value, unit]) => `${value} ${unit}`)
+    .join(" ");
 }
 
 /** @param {string} from @param {string | null} [to] @returns {number} Seconds between two times, or until now. */
@@ -80,7 +94,13 @@ export function secondsBetween(from, to) {
   return ((to ? Date.parse(to) : Date.now()) - Date.parse(from)) / 1000;
 }
 
-const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" });
+const DAY = new Intl.DateTimeFormat("en-GB", {
+  day: "numeric",
+  month: "short",
+  year: "numeric",
+  hour: "2-digit",
+  minute: "2-digit",
+});
 const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 
 /** @param {string} time @returns {string} In the viewer's zone; of today the time of day alone. */

@@ -5,7 +5,10 @@
 
 /** @param {string} pointer @returns {string[]} */
 function parts(pointer) {
-  return pointer.split("/").slice(1).map((each) => each.replaceAll("~1", "/").replaceAll("~0", "~"));
+  return pointer
+    .split("/")
+    .slice(1)
+    .map((each) => each.replaceAll("~1", "/").replaceAll("~0", "~"));
 }
 
 /** @param {string} name @returns {string} */
@@ -55,7 +58,7 @@ export function pretty(document) {
     const line = JSON.stringify(value) ?? "null";
     const isPlain = value === null || typeof value !== "object";
     const entries = isPlain ? [] : Object.entries(value);
-    if (isPlain || !entries.length || (Array.isArray(value) && line.length < 72 && value.every((each) => typeof each !== "object"))) {
+    if (isPlain || !entries.length || (Array.isArray(value) && value.every((each) => typeof each !== "object"))) {
       text += Array.isArray(value) ? `[${value.map((each) => JSON.stringify(each)).join(", ")}]` : line;
     } else {
       const [open, close] = Array.isArray(value) ? "[]" : "{}";

@@ -36,17 +36,19 @@ function report(source, state) {
  * @param {AbortSignal} signal
  */
 function sleep(milliseconds, signal) {
-  return /** @type {Promise<void>} */ (new Promise((resolve) => {
-    const end = () => {
-      clearTimeout(timer);
-      sleepers.delete(end);
-      signal.removeEventListener("abort", end);
-      resolve();
-    };
-    const timer = setTimeout(end, milliseconds);
-    sleepers.add(end);
-    signal.addEventListener("abort", end);
-  }));
+  return /** @type {Promise<void>} */ (
+    new Promise((resolve) => {
+      const end = () => {
+        clearTimeout(timer);
+        sleepers.delete(end);
+        signal.removeEventListener("abort", end);
+        resolve();
+      };
+      const timer = setTimeout(end, milliseconds);
+      sleepers.add(end);
+      signal.addEventListener("abort", end);
+    })
+  );
 }
 
 /** @param {AbortSignal} signal Wait until the page can be seen. */
@@ -112,29 +114,33 @@ export function poll(task, { every = 2000, signal, onError }) {
  */
 export function follow(job, { signal, onEvents, isEnded, onError }) {
   let last = 0;
-  return poll(async (both) => {
-    const pause = new AbortController();
-    const hide = () => document.hidden && pause.abort();
-    document.addEventListener("visibilitychange", hide);
-    try {
-      const answer = await request("GET", `v1/jobs/${job}/events`, {
-        signal: AbortSignal.any([both, pause.signal]), accept: "text/event-stream",
-        headers: last ? { "Last-Event-ID": String(last) } : {},
-      });
-      if (answer.status === 204 || !answer.body) return false;
-      for await (const events of frames(answer.body)) {
-        last = Math.max(last, ...events.map((each) => each.seq));
-        onEvents(events);
+  return poll(
+    async (both) => {
+      const pause = new AbortController();
+      const hide = () => document.hidden && pause.abort();
+      document.addEventListener("visibilitychange", hide);
+      try {
+        const answer = await request("GET", `v1/jobs/${job}/events`, {
+          signal: AbortSignal.any([both, pause.signal]),
+          accept: "text/event-stream",
+          headers: last ? { "Last-Event-ID": String(last) } : {},
+        });
+        if (answer.status === 204 || !answer.body) return false;
+        for await (const events of frames(answer.body)) {
+          last = Math.max(last, ...events.map((each) => each.seq));
+          onEvents(events);
+        }
+      } catch (error) {
+        if (pause.signal.aborted) return undefined;
+        if (error instanceof ApiError || both.aborted) throw error;
+        throw new ApiError(0, "service_away", "The stream of events was interrupted.");
+      } finally {
+        document.removeEventListener("visibilitychange", hide);
       }
-    } catch (error) {
-      if (pause.signal.aborted) return undefined;
-      if (error instanceof ApiError || both.aborted) throw error;
-      throw new ApiError(0, "service_away", "The stream of events was interrupted.");
-    } finally {
-      document.removeEventListener("visibilitychange", hide);
-    }
-    return isEnded() ? false : undefined;
-  }, { every: 1000, signal, onError });
+      return isEnded() ? false : undefined;
+    },
+    { every: 1000, signal, onError },
+  );
 }
 
 /**
@@ -151,7 +157,10 @@ async function* frames(body) {
     const parts = (open + value).split("\n\n");
     open = parts.pop() ?? "";
     const events = parts.flatMap((part) => {
-      const data = part.split("\n").filter((line) => line.startsWith("data:")).map((line) => line.slice(5).trim());
+      const data = part
+        .split("\n")
+        .filter((line) => line.startsWith("data:"))
+        .map((line) => line.slice(5).trim());
       return data.length ? [JSON.parse(data.join("\n"))] : [];
     });
     if (events.length) yield events;

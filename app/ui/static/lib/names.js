@@ -23,9 +23,11 @@ export function pathOf(id) {
 export async function learn(ids) {
   for (const id of ids) if (!known.has(id)) wanted.add(id);
   if (!wanted.size) return;
-  asking ??= Promise.resolve().then(ask).finally(() => {
-    asking = null;
-  });
+  asking ??= Promise.resolve()
+    .then(ask)
+    .finally(() => {
+      asking = null;
+    });
   await asking;
 }
 
@@ -55,10 +57,13 @@ export function linkTo(id) {
   const link = el("a", { href: href(pathOf(id)), title: id }, nameOf(id));
   const place = el("span", null, link);
   if (!known.has(id)) {
-    learn([id]).then(() => {
-      link.textContent = nameOf(id);
-      if (known.get(id) === null) fill(place, nameOf(id));
-    }, () => {});
+    learn([id]).then(
+      () => {
+        link.textContent = nameOf(id);
+        if (known.get(id) === null) fill(place, nameOf(id));
+      },
+      () => {},
+    );
   } else if (known.get(id) === null) {
     fill(place, nameOf(id));
   }

@@ -28,7 +28,12 @@ export function href(path, query) {
   return found.href;
 }
 
-/** @param {string} address @param {{ replace?: boolean }} [options] */
+/**
+ * Show the page of an address.
+ * @param {string} address
+ * @param {{ replace?: boolean }} [options]
+ * @returns {Promise<void>}
+ */
 export function go(address, { replace = false } = {}) {
   history[replace ? "replaceState" : "pushState"](null, "", address);
   return show();
@@ -53,9 +58,19 @@ function address() {
 export function begin() {
   document.addEventListener("click", (event) => {
     const link = event.target instanceof Element ? event.target.closest("a[href]") : null;
-    if (!link || event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+    if (
+      !link ||
+      event.defaultPrevented ||
+      event.button ||
+      event.metaKey ||
+      event.ctrlKey ||
+      event.shiftKey ||
+      event.altKey
+    )
+      return;
     const target = new URL(link.getAttribute("href") ?? "", location.href);
-    const isOurs = target.origin === BASE.origin && target.pathname.startsWith(BASE.pathname) && !link.hasAttribute("download");
+    const isOurs =
+      target.origin === BASE.origin && target.pathname.startsWith(BASE.pathname) && !link.hasAttribute("download");
     if (!isOurs || link.getAttribute("target") || target.hash) return;
     event.preventDefault();
     go(target.href);
@@ -64,27 +79,40 @@ export function begin() {
   return show({ isFirst: true });
 }
 
-/** Show the page of the address. @param {{ isFirst?: boolean }} [options] */
+/**
+ * Show the page of the address that the browser has.
+ * @param {{ isFirst?: boolean }} [options]
+ * @returns {Promise<void>}
+ */
 export async function show({ isFirst = false } = {}) {
   leaving.abort();
   leaving = new AbortController();
   const { signal } = leaving;
   shownAt = address();
   const below = location.pathname.slice(BASE.pathname.length).replace(/\/$/, "");
-  if (!below) return go(href("jobs"), { replace: true });
-  const found = PAGES.map(([pattern, name, load]) => ({ match: pattern.exec(below), name, load })).find((each) => each.match);
+  if (!below) {
+    await go(href("jobs"), { replace: true });
+    return;
+  }
+  const found = PAGES.map(([pattern, name, load]) => ({ match: pattern.exec(below), name, load })).find(
+    (each) => each.match,
+  );
   mark(found?.name ?? "");
   const page = await (found?.load ?? (() => import("../pages/missing.js")))();
-  if (signal.aborted) return undefined;
+  if (signal.aborted) return;
   const main = /** @type {HTMLElement} */ (document.getElementById("main"));
   main.replaceChildren();
   title(page.title);
-  await page.show({ main, id: decodeURIComponent(found?.match?.[1] ?? ""), query: new URLSearchParams(location.search), signal });
+  await page.show({
+    main,
+    id: decodeURIComponent(found?.match?.[1] ?? ""),
+    query: new URLSearchParams(location.search),
+    signal,
+  });
   if (!isFirst && !signal.aborted) {
     main.focus({ preventScroll: true });
     scrollTo(0, 0);
   }
-  return undefined;
 }
 
 /** @param {string} text */

@@ -1,11 +1,18 @@
 // @ts-check
 // The metric series of a job: fetched little by little while it runs, and grouped into charts.
 import { get } from "./api.js";
-import { METRICS } from "./wording.js";
+import { MAIN_METRICS, METRICS } from "./wording.js";
 
 /** @typedef {{ step: number, epoch: number, time: string, value: number | null }} Point */
-/** @typedef {{ name: string, party: string, label: string, points: Point[] }} Line */
-/** @typedef {{ key: string, title: string, unit: string, rank: number, lines: Line[] }} Group */
+/**
+ * @typedef {object} Line
+ * @property {string} name Of the series.
+ * @property {string} party Whose run it is: `student`, `control`, `repeat-1/control` …
+ * @property {string} own What it is beside the party, such as its task.
+ * @property {string} label What tells it from the other lines of its chart.
+ * @property {Point[]} points
+ */
+/** @typedef {{ key: string, title: string, rank: number, lines: Line[] }} Group */
 
 const MOST_POINTS = 500;
 const FEW_POINTS = 60;
@@ -87,7 +94,8 @@ export class Feed {
     const old = new Set(before.split("\n"));
     /** @type {Set<string>} */
     const moved = new Set();
-    for (const [name, points] of this.series) if (!old.has(`${name}:${points.at(-1)?.step}`)) moved.add(divided(name).party);
+    for (const [name, points] of this.series)
+      if (!old.has(`${name}:${points.at(-1)?.step}`)) moved.add(divided(name).party);
     for (const name of this.series.keys()) {
       const { party } = divided(name);
       if (moved.has(party)) this.idle.set(party, 0);
@@ -105,20 +113,46 @@ export function divided(name) {
   return { party: name.slice(0, first) || "student", measure: name.slice(first).replace(/^\//, "") };
 }
 
-/** @param {string} measure @returns {{ key: string, title: string, unit: string, rank: number, line: string } | null} null for what is drawn as a heat map. */
+/** @typedef {{ key: string, title: string, rank: number, line: string }} Place */
+
+/**
+ * The chart of a measure; null for what is drawn as a heat map.
+ * @param {string} measure
+ * @returns {Place | null}
+ */
 function placed(measure) {
   const [kind, ...rest] = measure.split("/");
   const last = rest.at(-1) ?? "";
-  if (measure === "train/loss") return { key: "loss", title: "Loss", unit: "", rank: 0, line: "training" };
-  if (measure === "validation/loss") return { key: "loss", title: "Loss", unit: "", rank: 0, line: "validation" };
-  if (last === "learning_rate") return { key: "rate", title: "Learning rate", unit: "", rank: 4, line: "" };
-  if (kind === "validation") return { key: `validation/${last}`, title: `Validation: ${METRICS[last] ?? last}`, unit: "", rank: 1, line: rest.slice(0, -1).join("/") };
-  if (kind === "train" && last === "loss") return { key: "task-loss", title: "Training loss of each task", unit: "", rank: 2, line: rest.slice(0, -1).join("/") };
-  if (kind === "weight") return { key: "weight", title: "Weights of the tasks", unit: "", rank: 5, line: rest.join("/") };
-  if (kind === "temperature" || last === "temperature") return { key: "temperature", title: "Temperature", unit: "", rank: 5, line: rest.join("/") };
-  if (kind === "gradient" && last === "norm") return { key: "norm", title: "Norms of the tasks' gradients", unit: "", rank: 6, line: rest.slice(0, -1).join("/") };
-  if (kind === "gradient" || kind === "affinity" || kind === "relation") return null;
-  return { key: measure, title: measure, unit: "", rank: 7, line: "" };
+  const before = rest.slice(0, -1).join("/");
+  const all = rest.join("/");
+  if (measure === "train/loss") return { key: "loss", title: "Loss", rank: 0, line: "training" };
+  if (measure === "validation/loss") return { key: "loss", title: "Loss", rank: 0, line: "validation" };
+  if (last === "learning_rate") return { key: "rate", title: "Learning rate", rank: 4, line: "" };
+  if (last === "temperature") return { key: "temperature", title: "Temperature", rank: 5, line: before };
+  switch (kind) {
+    case "validation": {
+      const order = MAIN_METRICS.indexOf(last);
+      const rank = 1 + (order < 0 ? MAIN_METRICS.length : order) / 100;
+      return { key: `validation/${last}`, title: `Validation: ${METRICS[last] ?? last}`, rank, line: before };
+    }
+    case "train":
+      return last === "loss"
+        ? { key: "task-loss", title: "Training loss of each task", rank: 2, line: before }
+        : { key: "terms", title: "Terms of the training loss", rank: 3, line: all.replaceAll("/", ", ") };
+    case "weight":
+      return { key: "weight", title: "Weights of the tasks", rank: 5, line: all };
+    case "temperature":
+      return { key: "temperature", title: "Temperature", rank: 5, line: all };
+    case "gradient":
+      return last === "norm"
+        ? { key: "norm", title: "Norms of the tasks' gradients", rank: 6, line: before }
+        : null;
+    case "affinity":
+    case "relation":
+      return null;
+    default:
+      return { key: measure, title: measure, rank: 7, line: "" };
+  }
 }
 
 /** @param {Map<string, Point[]>} series @returns {Group[]} Series of one unit together, in the order of the charts. */
@@ -129,22 +163,36 @@ export function grouped(series) {
     const { party, measure } = divided(name);
     const place = placed(measure);
     if (!place || !points.length) continue;
-    const group = groups.get(place.key) ?? { key: place.key, title: place.title, unit: place.unit, rank: place.rank, lines: [] };
+    const group = groups.get(place.key) ?? {
+      key: place.key,
+      title: place.title,
+
+      rank: place.rank,
+      lines: [],
+    };
     groups.set(place.key, group);
-    group.lines.push({ name, party, label: place.line, points });
+    group.lines.push({ name, party, own: place.line, label: "", points });
   }
   for (const group of groups.values()) group.lines = named(group.lines);
   return [...groups.values()].sort((a, b) => a.rank - b.rank || (a.title < b.title ? -1 : 1));
 }
 
-/** @param {Line[]} lines @returns {Line[]} With labels that tell them apart and say no more, student first. */
+/** @param {string} party @returns {number} The student first, then its control, others, and further seeds. */
+function rankOf(party) {
+  if (party === "student") return 0;
+  if (party === "control") return 1;
+  return party.startsWith("repeat") ? 3 : 2;
+}
+
+/** @param {Line[]} lines @returns {Line[]} With labels that tell them apart and say no more, the student first. */
 function named(lines) {
-  const labels = new Set(lines.map((line) => line.label));
-  const parties = new Set(lines.map((line) => line.party));
-  const order = (/** @type {Line} */ line) => (line.party === "student" ? 0 : line.party === "control" ? 1 : 2);
-  return lines
-    .map((line) => ({ ...line, label: [parties.size > 1 || labels.size === 1 ? line.party : "", labels.size > 1 ? line.label : ""].filter(Boolean).join(", ") || line.label || line.party }))
-    .sort((a, b) => order(a) - order(b) || (a.label < b.label ? -1 : 1));
+  const isOne = (/** @type {"party" | "own"} */ each) => new Set(lines.map((line) => line[each])).size === 1;
+  const [isOneParty, isOneOwn] = [isOne("party"), isOne("own")];
+  const labelled = lines.map((line) => {
+    const words = [isOneParty && !isOneOwn ? "" : line.party.replace("/", ", "), isOneOwn ? "" : line.own];
+    return { ...line, label: words.filter(Boolean).join(", ") };
+  });
+  return labelled.sort((a, b) => rankOf(a.party) - rankOf(b.party) || (a.label < b.label ? -1 : 1));
 }
 
 /**
@@ -160,6 +208,7 @@ export function tableOverTime(series, tasks, kind, last = "") {
   const of = (/** @type {string} */ a, /** @type {string} */ b) => series.get(`${kind}/${a}/${b}${end}`);
   const cells = tasks.map((a) => tasks.map((b) => of(a, b) ?? (last === "cosine" ? of(b, a) : undefined) ?? []));
   const steps = [...new Set(cells.flat(2).map((point) => point.step))].sort((a, b) => a - b);
-  const valueAt = (/** @type {Point[]} */ points, /** @type {number} */ step) => points.findLast((point) => point.step <= step)?.value ?? null;
+  const valueAt = (/** @type {Point[]} */ points, /** @type {number} */ step) =>
+    points.findLast((point) => point.step <= step)?.value ?? null;
   return { steps, at: (step) => cells.map((row) => row.map((points) => valueAt(points, step))) };
 }

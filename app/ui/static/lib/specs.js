@@ -20,8 +20,13 @@ export function datasetsOf(spec) {
 export function teachersOf(spec) {
   const { teachers, tasks } = innerSpec(spec) ?? {};
   const all = [...(teachers ?? []), ...(tasks ?? []).flatMap((/** @type {Spec} */ task) => task.teachers ?? [])];
-  const found = all.map((each) => ({ id: each.model ?? each.job ?? each.predictions ?? null, text: each.columns ? `columns ${each.columns}` : "" }));
-  return found.filter((each, i) => found.findIndex((other) => other.id === each.id && other.text === each.text) === i);
+  const found = all.map((each) => ({
+    id: each.model ?? each.job ?? each.predictions ?? null,
+    text: each.columns ? `columns ${each.columns}` : "",
+  }));
+  return found.filter(
+    (each, i) => found.findIndex((other) => other.id === each.id && other.text === each.text) === i,
+  );
 }
 
 /** @param {Spec} spec @returns {string[]} Ids that it names. */
@@ -58,7 +63,11 @@ export function studentText(spec) {
 /** @param {Spec} spec @returns {string[]} Names of the targets or tasks. */
 export function tasksOf(spec) {
   const inner = innerSpec(spec);
-  return inner?.tasks ? inner.tasks.map((/** @type {Spec} */ task) => task.name) : inner?.target ? [inner.target] : [];
+  return inner?.tasks
+    ? inner.tasks.map((/** @type {Spec} */ task) => task.name)
+    : inner?.target
+      ? [inner.target]
+      : [];
 }
 
 /** @param {Spec} spec @returns {string} */
@@ -85,7 +94,9 @@ function python(value, indent) {
   if (typeof value !== "object") return JSON.stringify(value);
   const entries = Object.entries(value);
   const [open, close] = Array.isArray(value) ? "[]" : "{}";
-  const written = entries.map(([name, each]) => `${Array.isArray(value) ? "" : `${JSON.stringify(name)}: `}${python(each, `${indent}    `)}`);
+  const written = entries.map(
+    ([name, each]) => `${Array.isArray(value) ? "" : `${JSON.stringify(name)}: `}${python(each, `${indent}    `)}`,
+  );
   const line = `${open}${written.join(", ")}${close}`;
   if (line.length < 80 && !line.includes("\n")) return line;
   return `${open}\n${written.map((each) => `${indent}    ${each},\n`).join("")}${indent}${close}`;

@@ -25,9 +25,21 @@ export const VERDICTS = {
   loss: { word: "loss", tone: "bad", meaning: "The teacher did harm." },
   no_gain: { word: "no gain", tone: "plain", meaning: "The teacher made no difference that matters." },
   inconclusive: { word: "inconclusive", tone: "plain", meaning: "Whether the teacher helped stays open." },
-  provisional_gain: { word: "provisional gain", tone: "good", meaning: "The teacher seems to have helped, in one pair of trainings." },
-  provisional_loss: { word: "provisional loss", tone: "bad", meaning: "The teacher seems to have done harm, in one pair of trainings." },
-  undecided: { word: "undecided", tone: "plain", meaning: "Whether the teacher helped stays open after one pair of trainings." },
+  provisional_gain: {
+    word: "provisional gain",
+    tone: "good",
+    meaning: "The teacher seems to have helped, in one pair of trainings.",
+  },
+  provisional_loss: {
+    word: "provisional loss",
+    tone: "bad",
+    meaning: "The teacher seems to have done harm, in one pair of trainings.",
+  },
+  undecided: {
+    word: "undecided",
+    tone: "plain",
+    meaning: "Whether the teacher helped stays open after one pair of trainings.",
+  },
   not_applicable: { word: "not judged", tone: "plain", meaning: "Nothing could be compared; the report says why." },
 };
 
@@ -69,7 +81,19 @@ export const METRICS = {
 };
 
 /** Metrics in the order in which a report names them: the first that a task has is its main one. */
-export const MAIN_METRICS = ["mean_iou", "accuracy", "nll", "ece", "brier", "macro_f1", "auroc", "rmse", "mae", "r2", "cosine"];
+export const MAIN_METRICS = [
+  "mean_iou",
+  "accuracy",
+  "nll",
+  "ece",
+  "brier",
+  "macro_f1",
+  "auroc",
+  "rmse",
+  "mae",
+  "r2",
+  "cosine",
+];
 export const LOWER_IS_BETTER = new Set(["nll", "ece", "brier", "rmse", "mae"]);
 
 /** @type {Record<string, string>} Why the sign-in appears, by the code of a 401. */
@@ -77,12 +101,14 @@ const REASONS = {
   session_needed: "",
   session_expired: "Your session has expired. Sign in again to go on where you were.",
   revoked_key: "The key of your session was revoked. Sign in with another key to go on.",
-  unknown_key: "The key of your session is no longer known: it was revoked or deleted. Sign in with another key to go on.",
+  unknown_key:
+    "The key of your session is no longer known: it was revoked or deleted. Sign in with another key to go on.",
 };
 
 /** @param {string} code @param {boolean} wasSignedIn @returns {string} */
 export function signInReason(code, wasSignedIn) {
-  if (code === "session_needed" && wasSignedIn) return "Your session has ended. Sign in again to go on where you were.";
+  if (code === "session_needed" && wasSignedIn)
+    return "Your session has ended. Sign in again to go on where you were.";
   return REASONS[code] ?? "The service asks for a key again. Sign in to go on where you were.";
 }
 

@@ -1,7 +1,7 @@
 // @ts-check
 // One job, live.
 import { ApiError, get } from "../lib/api.js";
-import { announce, el, fill } from "../lib/dom.js";
+import { announce, el, fill, rich } from "../lib/dom.js";
 import { duration, shortId } from "../lib/format.js";
 import { follow, poll } from "../lib/live.js";
 import { keep } from "../lib/names.js";
@@ -9,7 +9,18 @@ import { title as setTitle } from "../lib/router.js";
 import { idsOf } from "../lib/specs.js";
 import { KINDS, stateOf, TERMINAL } from "../lib/wording.js";
 import { learn } from "../lib/names.js";
-import { facts, note, pageHead, problem, progressOf, section, showError, stateBadge, verdictBadges } from "../parts/bits.js";
+import {
+  facts,
+  note,
+  pageHead,
+  problem,
+  progressOf,
+  section,
+  showError,
+  stateBadge,
+  verdictBadges,
+  warning,
+} from "../parts/bits.js";
 import { reportOf } from "../parts/report.js";
 import { actions } from "./job/actions.js";
 import { Curves } from "./job/curves.js";
@@ -18,6 +29,13 @@ import { fillEvents, fillPhases, Timeline } from "./job/timeline.js";
 
 export const title = "Job";
 const SECOND = 1000;
+const PARTS = [
+  ["results", "Results"],
+  ["training", "Training"],
+  ["events", "Events"],
+  ["spec", "Spec"],
+  ["downloads", "Downloads"],
+];
 
 /** @param {import("../lib/router.js").Place} place */
 export function show({ main, id, signal }) {
@@ -45,7 +63,8 @@ class JobPage {
     this.headline = part();
     this.phases = el("ol", { class: "phases" });
     this.phaseSection = section("Phases", this.phases);
-    this.report = part();
+    this.report = el("div", { id: "results" });
+    this.onPage = el("nav", { class: "on-page", "aria-label": "On this page" });
     this.events = part();
     this.facts = part();
     this.warnings = part();
@@ -76,31 +95,77 @@ class JobPage {
     this.ended.abort();
     const isGone = error.status === 404;
     if (isGone) announce("The job was deleted");
-    fill(this.status, isGone ? note("bad", el("p", null, "This job was deleted while you were looking at it. What you see is what it was last.")) : problem(error));
+    fill(
+      this.status,
+      isGone
+        ? note(
+            "bad",
+            el("p", null, "This job was deleted while you were looking at it. What you see is what it was last."),
+          )
+        : problem(error),
+    );
     for (const button of this.head.querySelectorAll("button")) button.disabled = true;
     this.downloads.replaceChildren();
   }
 
   /** @param {any} job */
   _build(job) {
-    this.main.append(this.head, this.status, this.headline,
-      el("div", { class: "columns" },
-        el("div", null, this.phaseSection, this.curves.node, this.report, section("Events", this.events), section("Spec", this.spec)),
-        el("aside", { "aria-label": "About this job" }, section("About", this.facts), this.warnings, section("Downloads", this.downloads))));
+    this.main.append(
+      this.head,
+      this.status,
+      this.headline,
+      this.onPage,
+      el(
+        "div",
+        { class: "columns" },
+        el(
+          "div",
+          null,
+          this.phaseSection,
+          this.report,
+          this.curves.node,
+          el("div", { id: "events" }, section("Events", this.events)),
+          el("div", { id: "spec" }, section("Spec", this.spec)),
+        ),
+        el(
+          "aside",
+          { "aria-label": "About this job" },
+          section("About", this.facts),
+          this.warnings,
+          el("div", { id: "downloads" }, section("Downloads", this.downloads)),
+        ),
+      ),
+    );
     this.job = job;
     follow(this.id, {
-      signal: this.signal, onEvents: (events) => this._add(events), isEnded: () => TERMINAL.has(this.job.state),
+      signal: this.signal,
+      onEvents: (events) => this._add(events),
+      isEnded: () => TERMINAL.has(this.job.state),
       onError: (error) => error.status === 404 && this.fail(error),
     });
     this.curves.begin(job, () => TERMINAL.has(this.job.state));
-    const clock = setInterval(() => !document.hidden && !TERMINAL.has(this.job.state) && fillPhases(this.phases, this.timeline, this.job), SECOND);
+    const clock = setInterval(
+      () => !document.hidden && !TERMINAL.has(this.job.state) && fillPhases(this.phases, this.timeline, this.job),
+      SECOND,
+    );
     this.signal.addEventListener("abort", () => clearInterval(clock));
+  }
+
+  /** Links to the parts that there are. */
+  _showLinks() {
+    const there = PARTS.filter(([id]) =>
+      id === "results" ? this.report.firstChild : id !== "training" || this.curves.isShown,
+    );
+    this._once("links", there, () =>
+      fill(this.onPage, ...there.map(([id, word]) => el("a", { href: `#${id}` }, word))),
+    );
   }
 
   /** @param {any[]} events */
   _add(events) {
     this.timeline.add(events);
-    if (this.timeline.progress && !TERMINAL.has(this.job.state)) this.job.progress = { ...this.job.progress, ...this.timeline.progress };
+    if (this.timeline.progress && !TERMINAL.has(this.job.state))
+      this.job.progress = { ...this.job.progress, ...this.timeline.progress };
     this._showStatus(this.job);
     if (events.some((event) => event.type !== "progress")) {
       fillEvents(this.events, this.timeline);
@@ -109,6 +174,7 @@ class JobPage {
     fillPhases(this.phases, this.timeline, this.job);
     this.phaseSection.hidden = !this.timeline.stretches().length;
     this.curves.nudge();
+    this._showLinks();
   }
 
   /**
@@ -130,12 +196,21 @@ class JobPage {
     const name = job.name ?? shortId(job.id);
     setTitle(`${name}, ${stateOf(job.state).word}`);
     const { progress, ...rest } = job;
-    this._once("head", [job.name, job.state, job.checkpoint, job.verdict], () => fill(this.head, pageHead(name,
-      [stateBadge(job.state), el("span", null, KINDS[job.kind] ?? job.kind), ...verdictBadges(job.verdict)], actions(job, (changed) => this._show(changed)))));
+    this._once("head", [job.name, job.state, job.checkpoint, job.verdict], () =>
+      fill(
+        this.head,
+        pageHead(
+          name,
+          [stateBadge(job.state), el("span", null, KINDS[job.kind] ?? job.kind), ...verdictBadges(job.verdict)],
+          actions(job, (changed) => this._show(changed)),
+        ),
+      ),
+    );
     this._once("facts", rest, () => fill(this.facts, factsOf(job)));
     this._once("downloads", [job.state, job.student], () => fill(this.downloads, downloadsOf(job)));
     this._once("spec", job.spec, () => fill(this.spec, ...specOf(job.spec)));
     this._showStatus(job);
+    this._showLinks();
     fillPhases(this.phases, this.timeline, job);
   }
 
@@ -144,22 +219,61 @@ class JobPage {
     this._once("status", [job.state, job.error, job.progress], () => {
       const isOver = TERMINAL.has(job.state);
       const { samples_per_second: speed, eta_seconds: eta, epoch, epochs } = job.progress;
-      const ways = job.error?.class === "infrastructure" ? "A worker or its machine failed: a retry may succeed." : "The input must change: a retry by the same spec would fail in the same way.";
-      fill(this.status,
-        job.error ? note(isOver ? "bad" : "warn", el("p", null, el("strong", null, isOver ? "The job failed. " : "The latest attempt broke off. "), job.error.message),
-          el("p", null, el("code", null, job.error.code), " ", isOver ? ways : "It is tried again by itself.")) : null,
-        isOver ? null : el("div", { class: "note" }, el("p", null, stateOf(job.state).meaning ?? ""), progressOf(job),
-          speed || epochs ? facts([
-            ["Epoch", epochs ? `${epoch} of ${epochs}` : null], ["Speed", speed ? `${Math.round(speed).toLocaleString("en")} rows/s` : null],
-            ["Training ends in", eta ? duration(eta) : null]]) : null));
+      const ways =
+        job.error?.class === "infrastructure"
+          ? "A worker or its machine failed: a retry may succeed."
+          : "The input must change: a retry by the same spec would fail in the same way.";
+      fill(
+        this.status,
+        job.error
+          ? note(
+              isOver ? "bad" : "warn",
+              el(
+                "p",
+                null,
+                el("strong", null, isOver ? "The job failed. " : "The latest attempt broke off. "),
+                ...rich(job.error.message),
+              ),
+              el("p", null, el("code", null, job.error.code), " ", isOver ? ways : "It is tried again by itself."),
+            )
+          : null,
+        isOver
+          ? null
+          : el(
+              "div",
+              { class: "note" },
+              el("p", null, stateOf(job.state).meaning ?? ""),
+              progressOf(job),
+              speed || epochs
+                ? facts([
+                    ["Epoch", epochs ? `${epoch} of ${epochs}` : null],
+                    ["Speed", speed ? `${Math.round(speed).toLocaleString("en")} rows/s` : null],
+                    ["Training ends in", eta ? duration(eta) : null],
+                  ])
+                : null,
+            ),
+      );
     });
   }
 
   _showWarnings() {
     const all = [...this.reported, ...this.timeline.warnings()];
     const each = all.filter((warning, i) => all.findIndex((other) => other.code === warning.code) === i);
-    this._once("warnings", each, () => fill(this.warnings, each.length ? section("Warnings", el("ul", { class: "plain" },
-      ...each.map(({ code, message }) => el("li", null, note("warn", el("p", null, message), el("p", null, el("code", null, code))))))) : null));
+    this._once("warnings", each, () =>
+      fill(
+        this.warnings,
+        each.length
+          ? section(
+              "Warnings",
+              el(
+                "ul",
+                { class: "plain" },
+                ...each.map(({ code, message }) => el("li", null, warning({ code, message }))),
+              ),
+            )
+          : null,
+      ),
+    );
   }
 
   /** @param {AbortSignal} within */
@@ -167,9 +281,12 @@ class JobPage {
     await this.curves.finish(within);
     if (this.job.state !== "succeeded" || this.job.kind === "inspect") return;
     const [{ headline, node }, report] = await Promise.all([
-      reportOf(this.id, within, { without: this.curves.isShown ? ["Training"] : [] }), get(`v1/jobs/${this.id}/report`, {}, within)]);
-    fill(this.headline, headline ? note(this._tone(), el("p", { class: "headline" }, headline)) : null);
+      reportOf(this.id, within, { without: this.curves.isShown ? ["Training"] : [] }),
+      get(`v1/jobs/${this.id}/report`, {}, within),
+    ]);
+    fill(this.headline, headline ? note(this._tone(), el("p", { class: "headline" }, ...rich(headline))) : null);
     fill(this.report, node);
+    this._showLinks();
     this.reported = report.warnings ?? [];
     this._showWarnings();
   }
@@ -177,6 +294,9 @@ class JobPage {
   _tone() {
     const words = Object.values(this.job.verdict ?? {});
     if (words.some((word) => /** @type {string} */ (word).endsWith("loss"))) return "bad";
-    return words.length && words.every((word) => /** @type {string} */ (word).endsWith("gain") && word !== "no_gain") ? "good" : "plain";
+    return words.length &&
+      words.every((word) => /** @type {string} */ (word).endsWith("gain") && word !== "no_gain")
+      ? "good"
+      : "plain";
   }
 }

@@ -8,5 +8,14 @@ export const title = "Not found";
 
 /** @param {import("../lib/router.js").Place} place */
 export function show({ main }) {
-  main.append(pageHead("There is no such page"), el("p", null, `Expected an address of the dashboard, found ${location.pathname}. `, el("a", { href: href("jobs") }, "Go to the jobs"), "."));
+  main.append(
+    pageHead("There is no such page"),
+    el(
+      "p",
+      null,
+      `Expected an address of the dashboard, found ${location.pathname}. `,
+      el("a", { href: href("jobs") }, "Go to the jobs"),
+      ".",
+    ),
+  );
 }

@@ -18,14 +18,27 @@ const MOST = 200;
 /** @param {import("../lib/router.js").Place} place */
 export function show({ main, query, signal }) {
   fill(main, pageHead("New job"), el("p", { class: "loading" }, "Loading …"));
-  poll(async (within) => {
-    const [datasets, models] = await Promise.all([get("v1/datasets", { state: "ready", limit: MOST }, within), get("v1/models", { state: "ready", limit: MOST }, within)]);
-    for (const each of [...datasets.data, ...models.data]) keep(each.id, each.name, each.state);
-    const from = query.get("from");
-    const spec = from ? without((await get(`v1/jobs/${from}`, {}, within)).spec) : firstSpec(query, datasets.data, models.data);
-    new NewJob(main, spec, { datasets: datasets.data, models: models.data, hasMore: datasets.has_more || models.has_more }, signal);
-    return false;
-  }, { signal, onError: (error) => showError(main, error, "A new job cannot be made") });
+  poll(
+    async (within) => {
+      const [datasets, models] = await Promise.all([
+        get("v1/datasets", { state: "ready", limit: MOST }, within),
+        get("v1/models", { state: "ready", limit: MOST }, within),
+      ]);
+      for (const each of [...datasets.data, ...models.data]) keep(each.id, each.name, each.state);
+      const from = query.get("from");
+      const spec = from
+        ? without((await get(`v1/jobs/${from}`, {}, within)).spec)
+        : firstSpec(query, datasets.data, models.data);
+      new NewJob(
+        main,
+        spec,
+        { datasets: datasets.data, models: models.data, hasMore: datasets.has_more || models.has_more },
+        signal,
+      );
+      return false;
+    },
+    { signal, onError: (error) => showError(main, error, "A new job cannot be made") },
+  );
 }
 
 class NewJob {
@@ -44,26 +57,64 @@ class NewJob {
     this.isChecked = false;
     this.written = pretty(spec);
     const [jsonId, wrongId] = [newId("json"), newId("wrong")];
-    this.json = el("textarea", { id: jsonId, class: "code", spellcheck: "false", autocomplete: "off", "aria-describedby": wrongId, value: this.written.text });
+    this.json = el("textarea", {
+      id: jsonId,
+      class: "code",
+      spellcheck: "false",
+      autocomplete: "off",
+      "aria-describedby": wrongId,
+      value: this.written.text,
+    });
     this.wrong = el("p", { id: wrongId, class: "wrong", role: "alert" });
     this.outcome = el("div", { "aria-live": "polite" });
     this.form = new Form(choices, () => this._formChanged());
     this.form.show(spec);
     this.check = el("button", { type: "submit" }, "Check");
-    this.submit = el("button", { type: "button", class: "primary", onclick: () => this._submit() }, "Submit the job");
+    this.submit = el(
+      "button",
+      { type: "button", class: "primary", onclick: () => this._submit() },
+      "Submit the job",
+    );
     this.json.addEventListener("input", () => this._jsonChanged());
-    const form = el("form", { novalidate: true }, el("div", { class: "new-job" },
-      el("div", null, this.form.node),
-      el("div", null,
-        el("div", { class: "field" }, el("label", { for: jsonId }, "The spec as JSON"), this.json, this.wrong,
-          el("small", { class: "soft" }, "Form and JSON follow each other. What the form does not have is written here and stays.")),
-        el("div", { class: "copying" }, this.check, this.submit),
-        this.outcome)));
+    const form = el(
+      "form",
+      { novalidate: true },
+      el(
+        "div",
+        { class: "new-job" },
+        el("div", null, this.form.node),
+        el(
+          "div",
+          null,
+          el(
+            "div",
+            { class: "field" },
+            el("label", { for: jsonId }, "The spec as JSON"),
+            this.json,
+            this.wrong,
+            el(
+              "small",
+              { class: "soft" },
+              "Form and JSON follow each other. What the form does not have is written here and stays.",
+            ),
+          ),
+          el("div", { class: "copying" }, this.check, this.submit),
+          this.outcome,
+        ),
+      ),
+    );
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       this._check();
     });
-    fill(main, pageHead("New job", "Choose data, a teacher and the size of the student. What is left out is chosen by a recipe; the check says what, and why."), form);
+    fill(
+      main,
+      pageHead(
+        "New job",
+        "Choose data, a teacher and the size of the student. What is left out is chosen by a recipe; the check says what, and why.",
+      ),
+      form,
+    );
     signal.addEventListener("abort", () => this.asking.abort());
   }
 
@@ -77,7 +128,8 @@ class NewJob {
   _jsonChanged() {
     try {
       const found = JSON.parse(this.json.value);
-      if (found === null || typeof found !== "object" || Array.isArray(found)) throw new SyntaxError("expected an object in braces");
+      if (found === null || typeof found !== "object" || Array.isArray(found))
+        throw new SyntaxError("expected an object in braces");
       this.spec = found;
       this._hasJson(null);
       this.form.show(found);
@@ -117,7 +169,11 @@ class NewJob {
     if (this.key.text !== text) this.key = { text, value: idempotencyKey() };
     this.submit.disabled = true;
     await this._ask(async (signal) => {
-      const job = await send("POST", "v1/jobs", { body: this.spec, signal, headers: { "Idempotency-Key": this.key.value } });
+      const job = await send("POST", "v1/jobs", {
+        body: this.spec,
+        signal,
+        headers: { "Idempotency-Key": this.key.value },
+      });
       announce("The job is queued");
       go(href(`jobs/${job.id}`));
     });
@@ -135,7 +191,10 @@ class NewJob {
       if (signal.aborted) return;
       if (!(error instanceof ApiError)) throw error;
       this.form.showProblems(error.errors);
-      fill(this.outcome, error.errors.length ? problemList(error, (pointer) => this._goTo(pointer)) : problem(error));
+      fill(
+        this.outcome,
+        error.errors.length ? problemList(error, (pointer) => this._goTo(pointer)) : problem(error),
+      );
     }
   }
 

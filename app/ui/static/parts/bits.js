@@ -1,8 +1,8 @@
 // @ts-check
 // Small pieces that many pages show.
 import { ApiError } from "../lib/api.js";
-import { el, newId } from "../lib/dom.js";
-import { count, duration, share } from "../lib/format.js";
+import { el, newId, rich } from "../lib/dom.js";
+import { count, duration, secondsBetween, share } from "../lib/format.js";
 import { PHASES, stateOf, TERMINAL, verdictOf } from "../lib/wording.js";
 
 /** @typedef {import("../lib/dom.js").Child} Child */
@@ -31,13 +31,37 @@ export function verdictBadges(verdicts) {
  */
 export function progressOf(job) {
   const { percent = 0, phase, eta_seconds: eta } = job.progress ?? {};
-  if (TERMINAL.has(job.state)) return job.state === "succeeded" ? "" : `${Math.round(percent)} %`;
+  if (TERMINAL.has(job.state)) {
+    const took = job.started_at ? `took ${duration(secondsBetween(job.started_at, job.finished_at))}` : "";
+    return el(
+      "small",
+      { class: "soft" },
+      [job.state === "succeeded" ? "" : `${Math.round(percent)} %`, took].filter(Boolean).join(", "),
+    );
+  }
   if (job.state === "queued" && !percent) return "";
-  const words = [`${Math.floor(percent)} %`, phase ? PHASES[phase] ?? phase : "", eta && phase === "training" ? `${duration(eta)} left` : ""];
-  return el("div", { class: "progress" },
-    el("div", { class: "track", role: "progressbar", "aria-label": "Training", "aria-valuenow": Math.floor(percent), "aria-valuemin": 0, "aria-valuemax": 100 },
-      el("i", { style: { width: `${percent}%` } })),
-    el("small", null, words.filter(Boolean).join(", ")));
+  const words = [
+    `${Math.floor(percent)} %`,
+    phase ? (PHASES[phase] ?? phase) : "",
+    eta && phase === "training" ? `${duration(eta)} left` : "",
+  ];
+  return el(
+    "div",
+    { class: "progress" },
+    el(
+      "div",
+      {
+        class: "track",
+        role: "progressbar",
+        "aria-label": "Training",
+        "aria-valuenow": Math.floor(percent),
+        "aria-valuemin": 0,
+        "aria-valuemax": 100,
+      },
+      el("i", { style: { width: `${percent}%` } }),
+    ),
+    el("small", null, words.filter(Boolean).join(", ")),
+  );
 }
 
 /**
@@ -50,12 +74,32 @@ export function note(tone, ...children) {
   return el("div", { class: "note", "data-tone": tone }, ...children);
 }
 
+/** @param {{ code: string, message: string, targets?: string[] }} found @returns {HTMLElement} A warning of the service. */
+export function warning({ code, message, targets = [] }) {
+  return note(
+    "warn",
+    el("p", null, ...rich(message)),
+    el("p", null, el("code", null, code), targets.length ? ` ${targets.join(", ")}` : ""),
+  );
+}
+
 /** @param {ApiError} error @param {string} [what] @returns {HTMLElement} What went wrong, with the way out and the stable code. */
 export function problem(error, what) {
-  return el("div", { class: "note", "data-tone": "bad", role: "alert" },
+  return el(
+    "div",
+    { class: "note", "data-tone": "bad", role: "alert" },
     what ? el("p", null, el("strong", null, what)) : null,
-    el("p", null, error.detail, " ", el("code", null, error.code)),
-    error.errors.length ? el("ul", null, ...error.errors.map((each) => el("li", null, el("code", null, each.pointer || "/"), ` ${each.detail}`))) : null);
+    el("p", null, ...rich(error.detail), " ", el("code", null, error.code)),
+    error.errors.length
+      ? el(
+          "ul",
+          null,
+          ...error.errors.map((each) =>
+            el("li", null, el("code", null, each.pointer || "/"), " ", ...rich(each.detail)),
+          ),
+        )
+      : null,
+  );
 }
 
 /**
@@ -64,12 +108,19 @@ export function problem(error, what) {
  * @returns {HTMLElement}
  */
 export function facts(entries) {
-  const given = entries.filter(([, value]) => value !== null && value !== undefined && value !== "" && !(Array.isArray(value) && !value.length));
-  return el("dl", { class: "facts" }, ...given.flatMap(([name, value]) => [el("dt", null, name), el("dd", null, ...[value].flat())]));
+  const given = entries.filter(
+    ([, value]) =>
+      value !== null && value !== undefined && value !== "" && !(Array.isArray(value) && !value.length),
+  );
+  return el(
+    "dl",
+    { class: "facts" },
+    ...given.flatMap(([name, value]) => [el("dt", null, name), el("dd", null, ...[value].flat())]),
+  );
 }
 
 /**
- * A section with a heading.
+ * A section with a heading, which links of the page can name by `section.querySelector("h2").id`.
  * @param {string} title
  * @param {...Children} children
  * @returns {HTMLElement}
@@ -87,9 +138,17 @@ export function section(title, ...children) {
  * @returns {HTMLElement}
  */
 export function pageHead(title, meta = null, actions = null) {
-  return el("div", { class: "page-head" },
-    el("div", null, el("h1", null, ...[title].flat()), meta ? el("div", { class: "meta" }, ...[meta].flat()) : null),
-    actions ? el("div", { class: "actions" }, ...[actions].flat()) : null);
+  return el(
+    "div",
+    { class: "page-head" },
+    el(
+      "div",
+      null,
+      el("h1", null, ...[title].flat()),
+      meta ? el("div", { class: "meta" }, ...[meta].flat()) : null,
+    ),
+    actions ? el("div", { class: "actions" }, ...[actions].flat()) : null,
+  );
 }
 
 /**
@@ -101,12 +160,29 @@ export function pageHead(title, meta = null, actions = null) {
  * @returns {HTMLElement}
  */
 export function plainTable(caption, head, rows, { numbers = [], isHidden = false } = {}) {
-  const cell = (/** @type {"td" | "th"} */ tag, /** @type {Children} */ content, /** @type {number} */ i, /** @type {any} */ props) =>
-    el(tag, { class: numbers.includes(i) ? "number" : null, ...props }, ...[content].flat());
-  return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
-    el("table", null, el("caption", { class: isHidden ? "unseen" : null }, caption),
+  const cell = (
+    /** @type {"td" | "th"} */ tag,
+    /** @type {Children} */ content,
+    /** @type {number} */ i,
+    /** @type {any} */ props,
+  ) => el(tag, { class: numbers.includes(i) ? "number" : null, ...props }, ...[content].flat());
+  return el(
+    "div",
+    { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
+    el(
+      "table",
+      null,
+      el("caption", { class: isHidden ? "unseen" : null }, caption),
       el("thead", null, el("tr", null, ...head.map((each, i) => cell("th", each, i, { scope: "col" })))),
-      el("tbody", null, ...rows.map((row) => el("tr", null, ...row.map((each, i) => cell(i ? "td" : "th", each, i, i ? null : { scope: "row" })))))));
+      el(
+        "tbody",
+        null,
+        ...rows.map((row) =>
+          el("tr", null, ...row.map((each, i) => cell(i ? "td" : "th", each, i, i ? null : { scope: "row" }))),
+        ),
+      ),
+    ),
+  );
 }
 
 /**
@@ -117,19 +193,34 @@ export function plainTable(caption, head, rows, { numbers = [], isHidden = false
  */
 export function bars(entries, { most, words = count } = {}) {
   const largest = (most ?? Math.max(...entries.map(([, value]) => value))) || 1;
-  return el("div", { class: "bars", role: "list" }, ...entries.flatMap(([name, value]) => [
-    el("span", { title: name, role: "listitem", "aria-label": `${name}: ${words(value)}` }, name),
-    el("div", { class: "bar", "aria-hidden": "true" }, el("i", { style: { width: `${Math.max(0, (100 * value) / largest)}%` } })),
-    el("span", { "aria-hidden": "true" }, words(value)),
-  ]));
+  return el(
+    "div",
+    { class: "bars", role: "list" },
+    ...entries.flatMap(([name, value]) => [
+      el("span", { title: name, role: "listitem", "aria-label": `${name}: ${words(value)}` }, name),
+      el(
+        "div",
+        { class: "bar", "aria-hidden": "true" },
+        el("i", { style: { width: `${Math.max(0, (100 * value) / largest)}%` } }),
+      ),
+      el("span", { "aria-hidden": "true" }, words(value)),
+    ]),
+  );
 }
 
 /** @param {number} busy @param {number} total @param {string} words @returns {HTMLElement} A share with its numbers. */
 export function meter(busy, total, words) {
   const part = total ? busy / total : 0;
-  return el("div", { class: "progress" },
-    el("div", { class: "track", role: "img", "aria-label": `${words}, ${share(part)}` }, el("i", { style: { width: `${100 * part}%` } })),
-    el("small", null, words));
+  return el(
+    "div",
+    { class: "progress" },
+    el(
+      "div",
+      { class: "track", role: "img", "aria-label": `${words}, ${share(part)}` },
+      el("i", { style: { width: `${100 * part}%` } }),
+    ),
+    el("small", null, words),
+  );
 }
 
 /**

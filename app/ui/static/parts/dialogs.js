@@ -14,7 +14,14 @@ export function confirm({ title, text, action, isDangerous = false }, act) {
   const place = el("div");
   const yes = el("button", { type: "button", class: isDangerous ? "danger" : "primary" }, action);
   const no = el("button", { type: "button", autofocus: true }, "Go back");
-  const dialog = el("dialog", { "aria-labelledby": id }, el("h2", { id }, title), el("p", null, ...[text].flat()), place, el("div", { class: "buttons" }, no, yes));
+  const dialog = el(
+    "dialog",
+    { "aria-labelledby": id },
+    el("h2", { id }, title),
+    el("p", null, ...[text].flat()),
+    place,
+    el("div", { class: "buttons" }, no, yes),
+  );
   no.addEventListener("click", () => dialog.close());
   dialog.addEventListener("close", () => dialog.remove());
   yes.addEventListener("click", async () => {

@@ -5,12 +5,20 @@ import { nextTry, tryNow } from "../lib/live.js";
 import { session } from "../lib/session.js";
 import { signOut } from "./signin.js";
 
-const THEMES = [["", "System"], ["light", "Light"], ["dark", "Dark"]];
+const THEMES = [
+  ["", "Theme: system"],
+  ["light", "Theme: light"],
+  ["dark", "Theme: dark"],
+];
 
 /** Fill the frame, and keep it right. */
 export function install() {
   const who = el("span", { class: "who" });
-  const leave = el("button", { type: "button", class: "plain", hidden: true, onclick: () => signOut() }, "Sign out");
+  const leave = el(
+    "button",
+    { type: "button", class: "plain", hidden: true, onclick: () => signOut() },
+    "Sign out",
+  );
   fill(/** @type {Element} */ (document.getElementById("account")), theme(), who, leave);
   document.addEventListener("session", () => {
     const found = session();
@@ -23,7 +31,11 @@ export function install() {
 
 /** @returns {HTMLElement} */
 function theme() {
-  const choice = el("select", { "aria-label": "Theme", class: "theme" }, ...THEMES.map(([value, name]) => el("option", { value }, name)));
+  const choice = el(
+    "select",
+    { "aria-label": "Theme", class: "theme" },
+    ...THEMES.map(([value, name]) => el("option", { value }, name)),
+  );
   choice.value = document.documentElement.dataset.theme ?? "";
   choice.addEventListener("change", () => {
     if (choice.value) document.documentElement.dataset.theme = choice.value;
@@ -35,7 +47,9 @@ function theme() {
     }
     document.dispatchEvent(new CustomEvent("theme"));
   });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => document.dispatchEvent(new CustomEvent("theme")));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () =>
+    document.dispatchEvent(new CustomEvent("theme")),
+  );
   return choice;
 }
 
@@ -51,8 +65,19 @@ function connection() {
     return;
   }
   const left = el("span", { "aria-hidden": "true" });
-  const words = place.querySelector("p")?.dataset.detail === state.detail ? place.querySelector(".words") : el("span", { class: "words" }, state.detail);
-  const line = el("p", { "data-detail": state.detail }, words, " ", left, " ", el("button", { type: "button", class: "plain", onclick: tryNow }, "Try now"));
+  const words =
+    place.querySelector("p")?.dataset.detail === state.detail
+      ? place.querySelector(".words")
+      : el("span", { class: "words" }, state.detail);
+  const line = el(
+    "p",
+    { "data-detail": state.detail },
+    words,
+    " ",
+    left,
+    " ",
+    el("button", { type: "button", class: "plain", onclick: tryNow }, "Try now"),
+  );
   const tick = () => say(left, `Next try in ${Math.max(0, Math.round((state.at - Date.now()) / 1000))} s.`);
   tick();
   counting = window.setInterval(tick, 1000);

@@ -21,11 +21,26 @@ const TOP = 22;
 function heatMap(title, tasks, matrix) {
   const largest = Math.max(...matrix.flat().map((value) => Math.abs(value ?? 0))) || 1;
   const side = tasks.length * CELL;
-  const cells = matrix.flatMap((row, i) => row.flatMap((value, j) => cell(NAMES + j * CELL, TOP + i * CELL, value, largest, `${tasks[j]} on ${tasks[i]}`)));
-  return svg("svg", { class: "drawing", role: "img", "aria-label": title, viewBox: `0 0 ${NAMES + side} ${TOP + side}`, style: { "max-width": `${NAMES + side}px` } },
-    ...tasks.map((task, i) => svg("text", { x: NAMES - 6, y: TOP + i * CELL + CELL / 2 + 4, "text-anchor": "end" }, task.slice(0, 14))),
-    ...tasks.map((task, j) => svg("text", { x: NAMES + j * CELL + CELL / 2, y: 14, "text-anchor": "middle" }, task.slice(0, 7))),
-    ...cells);
+  const cells = matrix.flatMap((row, i) =>
+    row.flatMap((value, j) => cell(NAMES + j * CELL, TOP + i * CELL, value, largest, `${tasks[j]} on ${tasks[i]}`)),
+  );
+  return svg(
+    "svg",
+    {
+      class: "drawing",
+      role: "img",
+      "aria-label": title,
+      viewBox: `0 0 ${NAMES + side} ${TOP + side}`,
+      style: { "max-width": `${NAMES + side}px` },
+    },
+    ...tasks.map((task, i) =>
+      svg("text", { x: NAMES - 6, y: TOP + i * CELL + CELL / 2 + 4, "text-anchor": "end" }, task.slice(0, 14)),
+    ),
+    ...tasks.map((task, j) =>
+      svg("text", { x: NAMES + j * CELL + CELL / 2, y: 14, "text-anchor": "middle" }, task.slice(0, 7)),
+    ),
+    ...cells,
+  );
 }
 
 /**
@@ -40,8 +55,16 @@ function cell(x, y, value, largest, hint) {
   const fillWith = known ? (value >= 0 ? "var(--c0)" : "var(--bad)") : "var(--band)";
   const strength = known ? 0.06 + (0.54 * Math.abs(value)) / largest : 1;
   return [
-    svg("rect", { x, y, width: CELL - 2, height: CELL - 2, rx: 3, fill: fillWith, "fill-opacity": strength.toFixed(2) }, svg("title", null, hint)),
-    svg("text", { x: x + CELL / 2 - 1, y: y + CELL / 2 + 3, "text-anchor": "middle" }, known ? shortNumber(value) : ""),
+    svg(
+      "rect",
+      { x, y, width: CELL - 2, height: CELL - 2, rx: 3, fill: fillWith, "fill-opacity": strength.toFixed(2) },
+      svg("title", null, hint),
+    ),
+    svg(
+      "text",
+      { x: x + CELL / 2 - 1, y: y + CELL / 2 + 3, "text-anchor": "middle" },
+      known ? shortNumber(value) : "",
+    ),
   ];
 }
 
@@ -95,11 +118,30 @@ export class Heat {
       const matrix = table.at(step);
       return matrix?.flat().some((value) => value !== null) ? [{ ...table, matrix }] : [];
     });
-    fill(this.maps, ...found.map(({ title, hint, matrix }) => el("figure", { class: "chart" },
-      el("figcaption", null, title), heatMap(`${title}, ${known}`, this.tasks, matrix), el("small", null, hint))));
+    fill(
+      this.maps,
+      ...found.map(({ title, hint, matrix }) =>
+        el(
+          "figure",
+          { class: "chart" },
+          el("figcaption", null, title),
+          heatMap(`${title}, ${known}`, this.tasks, matrix),
+          el("small", null, hint),
+        ),
+      ),
+    );
     if (this.values.open) {
-      fill(this.body, ...found.map(({ title, matrix }) => plainTable(title, ["Helped task", ...this.tasks],
-        matrix.map((row, i) => [this.tasks[i], ...row.map((value) => shortNumber(value))]), { numbers: this.tasks.map((_, i) => i + 1) })));
+      fill(
+        this.body,
+        ...found.map(({ title, matrix }) =>
+          plainTable(
+            title,
+            ["Helped task", ...this.tasks],
+            matrix.map((row, i) => [this.tasks[i], ...row.map((value) => shortNumber(value))]),
+            { numbers: this.tasks.map((_, i) => i + 1) },
+          ),
+        ),
+      );
     }
   }
 }

@@ -42,19 +42,23 @@ export function showListing(main, listing, query, signal) {
   const pager = makePager(listing.noun);
   const trouble = el("div");
 
-  const live = poll(async (within) => {
-    const asked = JSON.stringify([chosen, place.after]);
-    const found = await get(listing.path, { ...chosen, after: place.after, limit: ROWS }, within);
-    await listing.prepare?.(found.data);
-    if (asked !== JSON.stringify([chosen, place.after])) return;
-    place.next = found.next;
-    table.update(found.data);
-    fill(trouble);
-    const isFiltered = Object.values(chosen).some(Boolean) || place.after;
-    message.hidden = found.data.length > 0;
-    if (!found.data.length) fill(message, ...(isFiltered ? ["Nothing matches these filters."] : [listing.empty].flat()));
-    pager.update(found.data.length, place, found.has_more);
-  }, { signal, onError: (error) => fill(trouble, problem(error)) });
+  const live = poll(
+    async (within) => {
+      const asked = JSON.stringify([chosen, place.after]);
+      const found = await get(listing.path, { ...chosen, after: place.after, limit: ROWS }, within);
+      await listing.prepare?.(found.data);
+      if (asked !== JSON.stringify([chosen, place.after])) return;
+      place.next = found.next;
+      table.update(found.data);
+      fill(trouble);
+      const isFiltered = Object.values(chosen).some(Boolean) || place.after;
+      message.hidden = found.data.length > 0;
+      if (!found.data.length)
+        fill(message, ...(isFiltered ? ["Nothing matches these filters."] : [listing.empty].flat()));
+      pager.update(found.data.length, place, found.has_more);
+    },
+    { signal, onError: (error) => fill(trouble, problem(error)) },
+  );
 
   const turn = () => {
     noteQuery({ ...chosen, after: place.after });
@@ -75,7 +79,12 @@ export function showListing(main, listing, query, signal) {
     place.trail = [];
     turn();
   };
-  main.append(filterForm(listing.filters, chosen, onFilter), trouble, el("div", { class: "scroll listing" }, table.node, message), pager.node);
+  main.append(
+    filterForm(listing.filters, chosen, onFilter),
+    trouble,
+    el("div", { class: "scroll listing", tabindex: 0, role: "region", "aria-label": listing.caption }, table.node, message),
+    pager.node,
+  );
 }
 
 /**
@@ -87,7 +96,12 @@ export function showListing(main, listing, query, signal) {
 function filterForm(filters, chosen, onChange) {
   const fields = filters.map(({ name, label, options, type }) => {
     const input = options
-      ? el("select", { name }, el("option", { value: "" }, "any"), ...options.map(([value, word]) => el("option", { value }, word)))
+      ? el(
+          "select",
+          { name },
+          el("option", { value: "" }, "any"),
+          ...options.map(([value, word]) => el("option", { value }, word)),
+        )
       : el("input", { name, type: type ?? "search", autocomplete: "off", spellcheck: "false" });
     input.value = chosen[name] ?? "";
     let timer = 0;
@@ -109,9 +123,12 @@ function makePager(noun) {
   const words = el("span", { role: "status" });
   const node = el("nav", { class: "pager", "aria-label": "Pages of the list" }, newer, older, words);
   return {
-    node, newer, older,
+    node,
+    newer,
+    older,
     /** @param {number} rows @param {{ after: string | null }} place @param {boolean} hasMore */
     update(rows, place, hasMore) {
+      newer.hidden = older.hidden = !place.after && !hasMore;
       newer.disabled = !place.after;
       older.disabled = !hasMore;
       node.hidden = !rows && !place.after;
@@ -128,8 +145,17 @@ export class KeyedTable {
     /** @type {Map<string, { node: HTMLTableRowElement, cells: HTMLElement[], keys: string[] }>} */
     this.rows = new Map();
     this.body = el("tbody");
-    this.node = el("table", null, el("caption", { class: "unseen" }, caption),
-      el("thead", null, el("tr", null, ...columns.map((each) => el("th", { scope: "col", class: each.class }, each.head)))), this.body);
+    this.node = el(
+      "table",
+      null,
+      el("caption", { class: "unseen" }, caption),
+      el(
+        "thead",
+        null,
+        el("tr", null, ...columns.map((each) => el("th", { scope: "col", class: each.class }, each.head))),
+      ),
+      this.body,
+    );
   }
 
   /** @param {Row[]} rows */
@@ -155,7 +181,9 @@ export class KeyedTable {
 
   /** @param {string} id */
   _make(id) {
-    const cells = this.columns.map((each) => (each.isName ? el("th", { scope: "row", class: each.class }) : el("td", { class: each.class })));
+    const cells = this.columns.map((each) =>
+      each.isName ? el("th", { scope: "row", class: each.class }) : el("td", { class: each.class }),
+    );
     const made = { node: el("tr", { "data-id": id }, ...cells), cells, keys: /** @type {string[]} */ ([]) };
     this.rows.set(id, made);
     return made;

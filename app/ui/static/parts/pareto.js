@@ -14,8 +14,18 @@ const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [640, 330, 64, 24, 16, 46];
  */
 export function pareto(networks, { metric, cost, unit, isLowerBetter }) {
   if (!networks.length) return el("p", { class: "empty" }, `No job has both ${metric} and ${cost}.`);
-  const x = scale(networks.map((each) => Math.log10(each.cost)), LEFT, WIDTH - RIGHT, 0.06);
-  const y = scale(networks.map((each) => each.value), HEIGHT - BOTTOM, TOP, 0.1);
+  const x = scale(
+    networks.map((each) => Math.log10(each.cost)),
+    LEFT,
+    WIDTH - RIGHT,
+    0.06,
+  );
+  const y = scale(
+    networks.map((each) => each.value),
+    HEIGHT - BOTTOM,
+    TOP,
+    0.1,
+  );
   const places = networks.map((each) => ({ ...each, x: x.at(Math.log10(each.cost)), y: y.at(each.value) }));
   const sign = isLowerBetter ? -1 : 1;
   const ordered = [...places].sort((a, b) => a.cost - b.cost || sign * (b.value - a.value));
@@ -26,20 +36,72 @@ export function pareto(networks, { metric, cost, unit, isLowerBetter }) {
     return isBetter;
   });
   const onFront = new Set(front);
-  return el("figure", { class: "chart" },
-    el("figcaption", null, `${metric} against ${cost}`, el("small", null, isLowerBetter ? "lower and further left is better" : "higher and further left is better")),
-    svg("svg", { class: "drawing", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, style: { "max-width": "60rem" }, role: "group", "aria-label": `${metric} against ${cost}: ${networks.length} networks` },
-      ...y.ticks().map((value) => svg("g", null,
-        svg("path", { class: "grid", d: `M${LEFT} ${y.at(value)}H${WIDTH - RIGHT}` }),
-        svg("text", { class: "soft", x: LEFT - 6, y: y.at(value) + 4, "text-anchor": "end" }, figure(value)))),
-      ...costTicks(x.low, x.high).map((value) => svg("g", null,
-        svg("path", { class: "grid", d: `M${x.at(Math.log10(value))} ${TOP}V${HEIGHT - BOTTOM}` }),
-        svg("text", { class: "soft", x: x.at(Math.log10(value)), y: HEIGHT - BOTTOM + 16, "text-anchor": "middle" }, unit(value)))),
+  return el(
+    "figure",
+    { class: "chart" },
+    el(
+      "figcaption",
+      null,
+      `${metric} against ${cost}`,
+      el("small", null, isLowerBetter ? "lower and further left is better" : "higher and further left is better"),
+    ),
+    svg(
+      "svg",
+      {
+        class: "drawing",
+        viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+        style: { "max-width": "46rem" },
+        role: "group",
+        "aria-label": `${metric} against ${cost}: ${networks.length} networks`,
+      },
+      ...y
+        .ticks()
+        .map((value) =>
+          svg(
+            "g",
+            null,
+            svg("path", { class: "grid", d: `M${LEFT} ${y.at(value)}H${WIDTH - RIGHT}` }),
+            svg("text", { class: "soft", x: LEFT - 6, y: y.at(value) + 4, "text-anchor": "end" }, figure(value)),
+          ),
+        ),
+      ...costTicks(x.low, x.high).map((value) =>
+        svg(
+          "g",
+          null,
+          svg("path", { class: "grid", d: `M${x.at(Math.log10(value))} ${TOP}V${HEIGHT - BOTTOM}` }),
+          svg(
+            "text",
+            { class: "soft", x: x.at(Math.log10(value)), y: HEIGHT - BOTTOM + 16, "text-anchor": "middle" },
+            unit(value),
+          ),
+        ),
+      ),
       svg("path", { class: "axis", d: `M${LEFT} ${TOP}V${HEIGHT - BOTTOM}H${WIDTH - RIGHT}` }),
-      svg("text", { class: "soft", x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 6, "text-anchor": "middle" }, `${cost}, logarithmic`),
-      svg("path", { d: front.map((each, i) => `${i ? "L" : "M"}${each.x} ${each.y}`).join(""), fill: "none", stroke: "var(--c5)", "stroke-width": 1.5, "stroke-dasharray": "5 4" }),
-      ...places.map((each, i) => point(each, i, onFront.has(ordered.find((other) => other.x === each.x && other.y === each.y && other.name === each.name) ?? each), { metric, unit }))),
-    el("p", { class: "soft" }, el("small", null, "The dashed line joins the networks that no cheaper one equals.")));
+      svg(
+        "text",
+        { class: "soft", x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 6, "text-anchor": "middle" },
+        `${cost}, logarithmic`,
+      ),
+      svg("path", {
+        d: front.map((each, i) => `${i ? "L" : "M"}${each.x} ${each.y}`).join(""),
+        fill: "none",
+        stroke: "var(--c5)",
+        "stroke-width": 1.5,
+        "stroke-dasharray": "5 4",
+      }),
+      ...places.map((each, i) =>
+        point(
+          each,
+          i,
+          onFront.has(
+            ordered.find((other) => other.x === each.x && other.y === each.y && other.name === each.name) ?? each,
+          ),
+          { metric, unit },
+        ),
+      ),
+    ),
+    el("p", { class: "soft" }, el("small", null, "The dashed line joins the networks that no cheaper one equals.")),
+  );
 }
 
 /**
@@ -51,9 +113,26 @@ export function pareto(networks, { metric, cost, unit, isLowerBetter }) {
 function point(each, i, isBest, { metric, unit }) {
   const words = `${each.name}, ${each.party}: ${metric} ${figure(each.value)}, ${unit(each.cost)}${isBest ? ", no cheaper one equals it" : ""}`;
   const isRight = each.x > WIDTH * 0.75;
-  return svg("a", { href: each.href, "aria-label": words },
-    svg("circle", { cx: each.x, cy: each.y, r: each.party === "student" ? 6 : 4.5, fill: `var(${each.colour})` }, svg("title", null, words)),
-    each.party === "student" ? svg("text", { x: each.x + (isRight ? -9 : 9), y: each.y + (i % 2 ? 14 : -6), "text-anchor": isRight ? "end" : "start" }, each.name.slice(0, 28)) : null);
+  return svg(
+    "a",
+    { href: each.href, "aria-label": words },
+    svg(
+      "circle",
+      { cx: each.x, cy: each.y, r: each.party === "student" ? 6 : 4.5, fill: `var(${each.colour})` },
+      svg("title", null, words),
+    ),
+    each.party === "student"
+      ? svg(
+          "text",
+          {
+            x: each.x + (isRight ? -9 : 9),
+            y: each.y + (i % 2 ? 14 : -6),
+            "text-anchor": isRight ? "end" : "start",
+          },
+          each.name.slice(0, 28),
+        )
+      : null,
+  );
 }
 
 /** @param {number[]} values @param {number} start @param {number} end @param {number} room */
@@ -62,14 +141,17 @@ function scale(values, start, end, room) {
   const extra = room * (most - least) || Math.abs(most) * 0.05 || 0.5;
   const [low, high] = [least - extra, most + extra];
   return {
-    low, high,
+    low,
+    high,
     /** @param {number} value */
     at: (value) => Number((start + ((value - low) / (high - low)) * (end - start)).toFixed(1)),
     ticks() {
       const power = 10 ** Math.floor(Math.log10((high - low) / 5));
       const step = [1, 2, 5, 10].map((each) => each * power).find((each) => (high - low) / each <= 6) ?? power;
       const first = Math.ceil(low / step);
-      return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(10)));
+      return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, i) =>
+        Number(((first + i) * step).toPrecision(10)),
+      );
     },
   };
 }
@@ -89,8 +171,20 @@ function costTicks(low, high) {
 
 export const COSTS = [
   { name: "parameters", of: (/** @type {any} */ party) => party.parameters, unit: short },
-  { name: "file size", of: (/** @type {any} */ party) => party.bytes, unit: (/** @type {number} */ value) => `${short(value)}B` },
+  {
+    name: "file size",
+    of: (/** @type {any} */ party) => party.bytes,
+    unit: (/** @type {number} */ value) => `${short(value)}B`,
+  },
   { name: "FLOPs of a row", of: (/** @type {any} */ party) => party.flops, unit: short },
-  { name: "time of one row", of: (/** @type {any} */ party) => party.latency?.["1"]?.median_ms, unit: (/** @type {number} */ value) => `${figure(value)} ms` },
-  { name: "time of 64 rows", of: (/** @type {any} */ party) => party.latency?.["64"]?.median_ms, unit: (/** @type {number} */ value) => `${figure(value)} ms` },
+  {
+    name: "time of one row",
+    of: (/** @type {any} */ party) => party.latency?.["1"]?.median_ms,
+    unit: (/** @type {number} */ value) => `${figure(value)} ms`,
+  },
+  {
+    name: "time of 64 rows",
+    of: (/** @type {any} */ party) => party.latency?.["64"]?.median_ms,
+    unit: (/** @type {number} */ value) => `${figure(value)} ms`,
+  },
 ];

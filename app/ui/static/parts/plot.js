@@ -13,6 +13,7 @@ const MOST_VISIBLE = 8;
 const COLOURS = 6;
 const REDRAW = 500;
 const DASHED = [5, 4];
+const FAINT = 0.45;
 
 /** @type {Promise<any> | null} */
 let library = null;
@@ -20,22 +21,47 @@ let library = null;
 /** @returns {Promise<any>} uPlot, with its style. */
 function uplot() {
   if (!library) {
-    document.head.append(el("link", { rel: "stylesheet", href: new URL(`${FOLDER}uPlot.min.css`, import.meta.url).href }));
+    document.head.append(
+      el("link", { rel: "stylesheet", href: new URL(`${FOLDER}uPlot.min.css`, import.meta.url).href }),
+    );
     library = import("../vendor/uplot-1.6.32/uPlot.esm.js").then((found) => found.default);
   }
   return library;
 }
 
-/** @param {Line[]} lines @returns {Map<string, { colour: string, isDashed: boolean }>} By name: a colour for each party or, of one party, for each label. */
+/** @typedef {{ colour: string, isDashed: boolean, isFaint: boolean }} Look */
+
+/**
+ * How lines look, by name: of one measure a colour for each role, as in the reports, else one for each measure.
+ * Controls are dashed, further seeds faint.
+ * @param {Line[]} lines
+ * @returns {Map<string, Look>}
+ */
 function looks(lines) {
-  const own = (/** @type {Line} */ line) => line.label.split(", ").at(-1) ?? "";
-  const parties = [...new Set(lines.map((line) => line.party))];
-  const labels = [...new Set(lines.map(own))];
-  const byParty = labels.length <= parties.length;
-  return new Map(lines.map((line) => {
-    const place = byParty ? parties.indexOf(line.party) : labels.indexOf(own(line));
-    return [line.name, { colour: `--c${place % COLOURS}`, isDashed: line.party.includes("control") }];
-  }));
+  const owns = [...new Set(lines.map((line) => line.own))];
+  const role = (/** @type {string} */ party) => (isControl(party) ? "control" : isSeed(party) ? "student" : party);
+  const roles = [...new Set(["student", "control", ...lines.map((line) => role(line.party))])];
+  return new Map(
+    lines.map((line) => {
+      const place = owns.length > 1 ? owns.indexOf(line.own) : roles.indexOf(role(line.party));
+      const look = {
+        colour: `--c${place % COLOURS}`,
+        isDashed: isControl(line.party),
+        isFaint: isSeed(line.party),
+      };
+      return [line.name, look];
+    }),
+  );
+}
+
+/** @param {string} party */
+function isControl(party) {
+  return party.endsWith("control");
+}
+
+/** @param {string} party */
+function isSeed(party) {
+  return party.startsWith("repeat");
 }
 
 /** One chart: the lines of a group by step, a legend that shows and hides them, and their values as a table. */
@@ -65,9 +91,19 @@ export class Chart {
     const details = el("details", null, el("summary", null, "Values as a table"), this.table);
     details.addEventListener("toggle", () => this._fillTable());
     this.details = details;
-    this.node = el("figure", { class: "chart" },
-      el("figcaption", null, el("span", null, title, " ", this.unit), el("label", null, log, el("small", null, " logarithmic"))),
-      this.canvas, this.legend, details);
+    this.node = el(
+      "figure",
+      { class: "chart" },
+      el(
+        "figcaption",
+        null,
+        el("span", null, title, " ", this.unit),
+        el("label", null, log, el("small", null, " logarithmic")),
+      ),
+      this.canvas,
+      this.legend,
+      details,
+    );
     this.title = title;
     const observer = new ResizeObserver(() => this._resize());
     observer.observe(this.canvas);
@@ -116,18 +152,41 @@ export class Chart {
   /** @param {Line[]} lines */
   _options(lines) {
     const soft = colour("--soft");
-    const axis = { stroke: soft, grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line"), width: 1 }, font: "12px system-ui, sans-serif" };
+    const axis = {
+      stroke: soft,
+      grid: { stroke: colour("--line"), width: 1 },
+      ticks: { stroke: colour("--line"), width: 1 },
+      font: "12px system-ui, sans-serif",
+    };
     const style = looks(this.group?.lines ?? []);
     const series = lines.map((line) => {
       const look = style.get(line.name);
-      return { label: line.label, stroke: colour(look?.colour ?? "--c0"), width: 1.6, dash: look?.isDashed ? DASHED : undefined, spanGaps: true, points: { show: line.points.length < 3 } };
+      return {
+        label: line.label,
+        stroke: colour(look?.colour ?? "--c0", look?.isFaint ? FAINT : 1),
+        width: 1.6,
+        dash: look?.isDashed ? DASHED : undefined,
+        spanGaps: true,
+        points: { show: line.points.length < 3 },
+      };
     });
     return {
-      width: Math.max(200, this.canvas.clientWidth), height: HEIGHT, series: [{ label: "step" }, ...series], legend: { show: false },
+      width: Math.max(200, this.canvas.clientWidth),
+      height: HEIGHT,
+      series: [{ label: "step" }, ...series],
+      legend: { show: false },
       scales: { x: { time: false }, y: { distr: this.isLog ? 3 : 1 } },
       axes: [
-        { ...axis, values: (/** @type {any} */ _, /** @type {number[]} */ ticks) => ticks.map((each) => count(each)) },
-        { ...axis, size: 62, values: (/** @type {any} */ _, /** @type {(number | null)[]} */ ticks) => ticks.map((each) => (each === null ? "" : figure(Number(each.toPrecision(6))))) },
+        {
+          ...axis,
+          values: (/** @type {any} */ _, /** @type {number[]} */ ticks) => ticks.map((each) => count(each)),
+        },
+        {
+          ...axis,
+          size: 62,
+          values: (/** @type {any} */ _, /** @type {(number | null)[]} */ ticks) =>
+            ticks.map((each) => (each === null ? "" : figure(Number(each.toPrecision(6))))),
+        },
       ],
       cursor: { points: { size: 6 }, drag: { x: true, y: false } },
       hooks: { setCursor: [(/** @type {any} */ plot) => this._readAt(plot.cursor.idx)] },
@@ -139,10 +198,14 @@ export class Chart {
     const lines = this._lines();
     lines.forEach((line, i) => {
       const output = this.legend.querySelector(`[data-name="${CSS.escape(line.name)}"] output`);
-      const value = place === null || place === undefined ? line.points.at(-1)?.value : this.plot?.data[i + 1][place];
+      const value =
+        place === null || place === undefined ? line.points.at(-1)?.value : this.plot?.data[i + 1][place];
       if (output) say(output, value === null || value === undefined ? "" : figure(value));
     });
-    say(this.unit, place === null || place === undefined ? "by step" : `at step ${count(this.plot?.data[0][place])}`);
+    say(
+      this.unit,
+      place === null || place === undefined ? "by step" : `at step ${count(this.plot?.data[0][place])}`,
+    );
   }
 
   _resize() {
@@ -157,8 +220,10 @@ export class Chart {
 
   _fillLegend() {
     const lines = this.group?.lines ?? [];
+    const hasSeveral = new Set(lines.map((line) => line.own)).size > 1;
     lines.forEach((line, i) => {
-      if (!this.visible.has(line.name)) this.visible.set(line.name, i < MOST_VISIBLE);
+      if (!this.visible.has(line.name))
+        this.visible.set(line.name, i < MOST_VISIBLE && !(hasSeveral && isSeed(line.party)));
     });
     const key = JSON.stringify(lines.map((line) => [line.name, line.label]));
     if (key !== this.legendKey) {
@@ -169,20 +234,36 @@ export class Chart {
     this._readAt(null);
   }
 
-  /** @param {Line} line @param {{ colour: string, isDashed: boolean }} look */
+  /** @param {Line} line @param {Look} look */
   _entry(line, look) {
     const box = el("input", { type: "checkbox", checked: this.visible.get(line.name) });
     box.addEventListener("change", () => {
       this.visible.set(line.name, box.checked);
       this._draw();
     });
-    const sample = svg("svg", { viewBox: "0 0 18 8", "aria-hidden": "true" },
-      svg("path", { d: "M0 4H18", fill: "none", stroke: `var(${look.colour})`, "stroke-width": 2.5, "stroke-dasharray": look.isDashed ? "5 3" : null }));
-    return el("li", { "data-name": line.name }, el("label", { title: line.name }, box, sample, line.label, " ", el("output")));
+    const sample = svg(
+      "svg",
+      { viewBox: "0 0 18 8", "aria-hidden": "true" },
+      svg("path", {
+        d: "M0 4H18",
+        fill: "none",
+        stroke: `var(${look.colour})`,
+        "stroke-width": 2.5,
+        "stroke-opacity": look.isFaint ? FAINT : null,
+        "stroke-dasharray": look.isDashed ? "5 3" : null,
+      }),
+    );
+    return el(
+      "li",
+      { "data-name": line.name },
+      el("label", { title: line.name }, box, sample, line.label, " ", el("output")),
+    );
   }
 
   _words() {
-    const values = this._lines().slice(0, MOST_VISIBLE).map((line) => `${line.label} ${figure(line.points.at(-1)?.value)}`);
+    const values = this._lines()
+      .slice(0, MOST_VISIBLE)
+      .map((line) => `${line.label} ${figure(line.points.at(-1)?.value)}`);
     return `${this.title} by step. Latest: ${values.join("; ")}.`;
   }
 
@@ -191,9 +272,22 @@ export class Chart {
     const rows = (this.group?.lines ?? []).map((line) => {
       const values = line.points.flatMap((point) => (point.value === null ? [] : [point.value]));
       const last = line.points.at(-1);
-      return [line.label, count(last?.step), count(last?.epoch), figure(last?.value), values.length ? figure(Math.min(...values)) : "", values.length ? figure(Math.max(...values)) : ""];
+      return [
+        line.label,
+        count(last?.step),
+        count(last?.epoch),
+        figure(last?.value),
+        values.length ? figure(Math.min(...values)) : "",
+        values.length ? figure(Math.max(...values)) : "",
+      ];
     });
-    fill(this.table, plainTable(`${this.title}: latest values`, ["Line", "Step", "Epoch", "Latest", "Smallest", "Largest"], rows, { numbers: [1, 2, 3, 4, 5], isHidden: true }));
+    fill(
+      this.table,
+      plainTable(`${this.title}: latest values`, ["Line", "Step", "Epoch", "Latest", "Smallest", "Largest"], rows, {
+        numbers: [1, 2, 3, 4, 5],
+        isHidden: true,
+      }),
+    );
   }
 }
 
@@ -205,8 +299,13 @@ export class Chart {
  */
 function joined(lines, isLog) {
   const steps = [...new Set(lines.flatMap((line) => line.points.map((point) => point.step)))].sort((a, b) => a - b);
-  return [steps, ...lines.map((line) => {
-    const values = new Map(line.points.map((point) => [point.step, isLog && (point.value ?? 0) <= 0 ? null : point.value]));
-    return steps.map((step) => values.get(step));
-  })];
+  return [
+    steps,
+    ...lines.map((line) => {
+      const values = new Map(
+        line.points.map((point) => [point.step, isLog && (point.value ?? 0) <= 0 ? null : point.value]),
+      );
+      return steps.map((step) => values.get(step));
+    }),
+  ];
 }

@@ -4,8 +4,11 @@ import { text } from "../lib/api.js";
 import { el } from "../lib/dom.js";
 
 /** The one place where markup becomes elements: the service's own report, in which it has escaped what users named. */
-const POLICY = /** @type {any} */ (globalThis).trustedTypes?.createPolicy("report", { createHTML: (/** @type {string} */ markup) => markup });
+const POLICY = /** @type {any} */ (globalThis).trustedTypes?.createPolicy("report", {
+  createHTML: (/** @type {string} */ markup) => markup,
+});
 const STYLED = "data-styled";
+const STYLE = /<style>([^<]*)<\/style>/;
 
 /**
  * Fetch a report. Its colours are the variables of the dashboard, whose names are the same, so that it follows the theme.
@@ -16,12 +19,14 @@ const STYLED = "data-styled";
  */
 export async function reportOf(job, signal, { without = [] } = {}) {
   const page = await text(`v1/jobs/${job}/report`, { format: "html" }, signal);
-  // The policy of the dashboard refuses style attributes in markup; the same declarations are allowed by CSSOM.
-  const markup = page.replaceAll(' style="', ` ${STYLED}="`);
+  // The policy of the dashboard refuses styles in markup, even of a document that is not shown: CSSOM may set them.
+  const style = STYLE.exec(page)?.[1] ?? "";
+  const markup = page.replace(STYLE, "").replaceAll(' style="', ` ${STYLED}="`);
   const found = new DOMParser().parseFromString(POLICY ? POLICY.createHTML(markup) : markup, "text/html");
-  const style = found.querySelector("style")?.textContent ?? "";
   const headline = found.querySelector(".headline")?.textContent ?? "";
-  const sections = [...found.querySelectorAll("main > section")].filter((each) => !without.includes(each.querySelector("h2")?.textContent ?? ""));
+  const sections = [...found.querySelectorAll("main > section")].filter(
+    (each) => !without.includes(each.querySelector("h2")?.textContent ?? ""),
+  );
   const host = el("div", { class: "report-host" });
   const root = host.attachShadow({ mode: "open" });
   root.adoptedStyleSheets = [sheetOf(style)];
@@ -30,7 +35,10 @@ export async function reportOf(job, signal, { without = [] } = {}) {
   for (const scroll of root.querySelectorAll(".scroll")) {
     scroll.setAttribute("tabindex", "0");
     scroll.setAttribute("role", "region");
-    scroll.setAttribute("aria-label", `Table of ${scroll.closest("section")?.querySelector("h2")?.textContent ?? "the report"}`);
+    scroll.setAttribute(
+      "aria-label",
+      `Table of ${scroll.closest("section")?.querySelector("h2")?.textContent ?? "the report"}`,
+    );
   }
   return { headline, node: host };
 }
@@ -50,7 +58,9 @@ function sheetOf(style) {
   sheet.replaceSync(style);
   for (let i = sheet.cssRules.length - 1; i >= 0; i -= 1) {
     const rule = sheet.cssRules[i];
-    const isOfPage = rule instanceof CSSMediaRule || (rule instanceof CSSStyleRule && [":root", "body", "h1"].includes(rule.selectorText));
+    const isOfPage =
+      rule instanceof CSSMediaRule ||
+      (rule instanceof CSSStyleRule && [":root", "body", "h1"].includes(rule.selectorText));
     if (isOfPage) sheet.deleteRule(i);
   }
   sheet.insertRule("section + section { margin-top: 1.6rem }");

@@ -27,24 +27,49 @@ function textOf(text) {
 function soundOf({ seconds, envelope }, name) {
   const most = Math.max(...envelope.map(Math.abs)) || 1;
   const width = 100 / Math.max(1, envelope.length);
-  return el("div", null,
-    svg("svg", { class: "drawing", viewBox: "0 0 100 30", preserveAspectRatio: "none", role: "img", "aria-label": `${name}, loudness over ${duration(seconds)}` },
+  return el(
+    "div",
+    null,
+    svg(
+      "svg",
+      {
+        class: "drawing",
+        viewBox: "0 0 100 30",
+        preserveAspectRatio: "none",
+        role: "img",
+        "aria-label": `${name}, loudness over ${duration(seconds)}`,
+      },
       ...envelope.map((/** @type {number} */ value, /** @type {number} */ i) => {
         const height = Math.max(0.5, (28 * Math.abs(value)) / most);
         return svg("rect", { x: i * width, y: 15 - height / 2, width: width * 0.8, height, fill: "var(--c0)" });
-      })),
-    el("small", { class: "soft" }, duration(seconds)));
+      }),
+    ),
+    el("small", { class: "soft" }, duration(seconds)),
+  );
 }
 
 /** @param {any} value @param {string} name @returns {HTMLElement} */
 function valuesOf({ values, columns, shape }, name) {
   const flat = [values].flat(8);
-  const written = (/** @type {any} */ each) => (typeof each === "number" ? figure(each) : each === null ? "missing" : String(each));
+  const written = (/** @type {any} */ each) =>
+    typeof each === "number" ? figure(each) : each === null ? "missing" : String(each);
   if (columns && columns.length === flat.length) {
-    return el("p", null, ...flat.slice(0, MOST_VALUES).flatMap((each, i) => [el("small", { class: "soft" }, `${columns[i]} `), written(each), " "]), flat.length > MOST_VALUES ? "…" : null);
+    return el(
+      "p",
+      null,
+      ...flat
+        .slice(0, MOST_VALUES)
+        .flatMap((each, i) => [el("small", { class: "soft" }, `${columns[i]} `), written(each), " "]),
+      flat.length > MOST_VALUES ? "…" : null,
+    );
   }
   const of = shape?.length ? ` of ${shape.join(" × ")}` : "";
-  return el("p", { title: `${name}${of}` }, flat.slice(0, MOST_VALUES).map(written).join(", "), flat.length > MOST_VALUES ? ` … (${flat.length} numbers${of})` : "");
+  return el(
+    "p",
+    { title: `${name}${of}` },
+    flat.slice(0, MOST_VALUES).map(written).join(", "),
+    flat.length > MOST_VALUES ? ` … (${flat.length} numbers${of})` : "",
+  );
 }
 
 /** @param {any} label @returns {string} */
@@ -62,15 +87,33 @@ function labelOf(label) {
  */
 export function rowList(rows, more) {
   const isWordy = rows.some((row) => Object.values(row.inputs).some((each) => !(/** @type {any} */ (each).image)));
-  return el("ul", { class: isWordy ? "rows wordy" : "rows" }, ...rows.map((row) => {
-    const names = Object.keys(row.inputs);
-    const targets = Object.entries(row.targets ?? {});
-    const item = el("li", null,
-      ...names.flatMap((name) => [names.length > 1 ? el("small", { class: "soft" }, name) : null, inputOf(row.inputs[name], name)]),
-      el("div", null, ...targets.flatMap(([name, label]) => [el("small", { class: "soft" }, `${name} `), el("span", null, labelOf(label)), " "])),
-      el("small", { class: "soft" }, `row ${row.row}, ${row.split}`));
-    const extra = more?.(row, item);
-    if (extra) item.append(/** @type {Node} */ (extra));
-    return item;
-  }));
+  return el(
+    "ul",
+    { class: isWordy ? "rows wordy" : "rows" },
+    ...rows.map((row) => {
+      const names = Object.keys(row.inputs);
+      const targets = Object.entries(row.targets ?? {});
+      const item = el(
+        "li",
+        null,
+        ...names.flatMap((name) => [
+          names.length > 1 ? el("small", { class: "soft" }, name) : null,
+          inputOf(row.inputs[name], name),
+        ]),
+        el(
+          "div",
+          null,
+          ...targets.flatMap(([name, label]) => [
+            el("small", { class: "soft" }, `${name} `),
+            el("span", null, labelOf(label)),
+            " ",
+          ]),
+        ),
+        el("small", { class: "soft" }, `row ${row.row}, ${row.split}`),
+      );
+      const extra = more?.(row, item);
+      if (extra) item.append(/** @type {Node} */ (extra));
+      return item;
+    }),
+  );
 }

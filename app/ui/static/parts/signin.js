@@ -50,15 +50,35 @@ function ask(code) {
 function form(reason, onDone) {
   const [title, wrong, hint] = [newId("sign-in"), newId("wrong"), newId("hint")];
   const key = el("input", {
-    id: newId("key"), type: "password", name: "key", required: true, autocomplete: "current-password", spellcheck: "false",
-    autofocus: true, "aria-describedby": `${wrong} ${hint}`,
+    id: newId("key"),
+    type: "password",
+    name: "key",
+    required: true,
+    autocomplete: "current-password",
+    spellcheck: "false",
+    autofocus: true,
+    "aria-describedby": `${wrong} ${hint}`,
   });
   const message = el("p", { id: wrong, class: "problem", role: "alert" });
   const button = el("button", { type: "submit", class: "primary" }, "Sign in");
-  const inner = el("form", null,
-    el("div", { class: "field" }, el("label", { for: key.id }, "API key"), key, message,
-      el("small", { id: hint }, "It begins with sth_. `stillhouse keys create NAME` makes one; the first one is in the file admin.key of the service's data folder.")),
-    el("div", { class: "buttons" }, button));
+  const inner = el(
+    "form",
+    null,
+    el(
+      "div",
+      { class: "field" },
+      el("input", { type: "text", autocomplete: "username", value: "API key", hidden: true }),
+      el("label", { for: key.id }, "API key"),
+      key,
+      message,
+      el(
+        "small",
+        { id: hint },
+        "It begins with sth_. `stillhouse keys create NAME` makes one; the first one is in the file admin.key of the service's data folder.",
+      ),
+    ),
+    el("div", { class: "buttons" }, button),
+  );
   inner.addEventListener("submit", async (event) => {
     event.preventDefault();
     button.disabled = true;
@@ -76,8 +96,13 @@ function form(reason, onDone) {
       button.disabled = false;
     }
   });
-  const dialog = el("dialog", { class: "sign-in", "aria-labelledby": title },
-    el("h1", { id: title }, "Sign in to Stillhouse"), reason ? el("p", { role: "status" }, reason) : null, inner);
+  const dialog = el(
+    "dialog",
+    { class: "sign-in", "aria-labelledby": title },
+    el("h1", { id: title }, "Sign in to Stillhouse"),
+    reason ? el("p", { role: "status" }, reason) : null,
+    inner,
+  );
   dialog.addEventListener("cancel", (event) => event.preventDefault());
   return dialog;
 }

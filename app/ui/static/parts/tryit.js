@@ -9,6 +9,7 @@ import { rowList } from "./rows.js";
 
 const MOST_CLASSES = 5;
 const MOST_PREVIEWED = 12;
+const MOST_TYPED = 4096;
 
 /**
  * @param {any} model
@@ -19,15 +20,28 @@ export function tryIt(model, { datasets, signal }) {
   const [typedId, fileId] = [newId("typed"), newId("file")];
   const answer = el("div", { "aria-live": "polite" });
   const compare = el("input", { type: "checkbox" });
-  const typed = el("textarea", { id: typedId, class: "code", rows: 8, spellcheck: "false", value: pretty(example(model)).text });
+  const typed = el("textarea", {
+    id: typedId,
+    class: "code",
+    rows: 8,
+    spellcheck: "false",
+    value: pretty(example(model)).text,
+  });
   const file = el("input", { id: fileId, type: "file" });
   const preview = el("div");
 
   /** @param {import("../lib/api.js").Options} options */
   const ask = async (options) => {
-    fill(answer, el("p", { class: "loading" }, "Waiting for the answer … The first one of a model takes some seconds."));
+    fill(
+      answer,
+      el("p", { class: "loading" }, "Waiting for the answer … The first one of a model takes some seconds."),
+    );
     try {
-      const found = await send("POST", `v1/models/${model.id}/predict`, { ...options, signal, query: compare.checked ? { compare: "teacher" } : {} });
+      const found = await send("POST", `v1/models/${model.id}/predict`, {
+        ...options,
+        signal,
+        query: compare.checked ? { compare: "teacher" } : {},
+      });
       fill(answer, answersOf(found, model));
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
@@ -38,20 +52,47 @@ export function tryIt(model, { datasets, signal }) {
     const chosen = file.files?.[0];
     if (chosen) ask({ raw: chosen, type: typeOf(chosen) });
   });
-  const source = el("select", { "aria-label": "Dataset of the rows" }, ...datasets.map((each) => el("option", { value: each.id }, each.name)));
+  const source = el(
+    "select",
+    { "aria-label": "Dataset of the rows" },
+    ...datasets.map((each) => el("option", { value: each.id }, each.name)),
+  );
   const load = () => showRows(preview, source.value, model, ask, signal);
   source.addEventListener("change", load);
   if (datasets.length) load();
-  return el("div", null,
-    model.source.type === "job" ? el("div", { class: "choices" }, el("label", null, compare, "Also ask its teachers")) : null,
+  return el(
+    "div",
+    null,
+    model.source.type === "job"
+      ? el("div", { class: "choices" }, el("label", null, compare, "Also ask its teachers"))
+      : null,
     answer,
-    datasets.length ? el("div", { class: "field" }, el("span", { class: "label" }, "Rows of a dataset"), source, preview) : null,
-    el("div", { class: "field" }, el("label", { for: typedId }, "Rows as JSON"), typed,
-      el("div", null, el("button", { type: "button", onclick: () => ask({ raw: typed.value }) }, "Ask"))),
-    el("div", { class: "field" }, el("label", { for: fileId }, "Or a file"), file, el("small", { class: "soft" }, "An image or a sound, or rows as npz, csv or JSON lines.")));
+    datasets.length
+      ? el("div", { class: "field" }, el("span", { class: "label" }, "Rows of a dataset"), source, preview)
+      : null,
+    el(
+      "div",
+      { class: "field" },
+      el("label", { for: typedId }, "Rows as JSON"),
+      typed,
+      el("div", null, el("button", { type: "button", onclick: () => ask({ raw: typed.value }) }, "Ask")),
+    ),
+    el(
+      "div",
+      { class: "field" },
+      el("label", { for: fileId }, "Or a file"),
+      file,
+      el("small", { class: "soft" }, "An image or a sound, or rows as npz, csv or JSON lines."),
+    ),
+  );
 }
 
-const TYPES = /** @type {Record<string, string>} */ ({ npz: "application/x-npz", csv: "text/csv", jsonl: "application/x-ndjson", tar: "application/x-tar" });
+const TYPES = /** @type {Record<string, string>} */ ({
+  npz: "application/x-npz",
+  csv: "text/csv",
+  jsonl: "application/x-ndjson",
+  tar: "application/x-tar",
+});
 
 /** @param {File} file @returns {string} */
 function typeOf(file) {
@@ -60,18 +101,23 @@ function typeOf(file) {
 
 /** @param {any} model @returns {any} Rows of zeros in the form that the model takes. */
 function example(model) {
-  const inputs = Object.entries(model.raw_inputs ?? {}).map(([name, input]) => [name, [zeros(/** @type {any} */ (input))]]);
+  const inputs = Object.entries(model.raw_inputs ?? {}).map(([name, input]) => [
+    name,
+    [zeros(/** @type {any} */ (input))],
+  ]);
   return { inputs: Object.fromEntries(inputs.length ? inputs : [["x", [[0]]]]) };
 }
 
 /** @param {any} input */
 function zeros({ dtype, shape, tokens, categories }) {
   if (tokens) return "a text";
-  const size = shape.reduce((/** @type {number} */ product, /** @type {number | null} */ side) => product * (side ?? 1), 1);
+  const size = shape.reduce(
+    (/** @type {number} */ product, /** @type {number | null} */ side) => product * (side ?? 1),
+    1,
+  );
   if (categories) return categories.map((/** @type {string[]} */ each) => each[0]);
-  const value = dtype === "string" ? "" : 0;
-  const nest = (/** @type {(number | null)[]} */ sides) => /** @type {any} */ (sides.length ? Array.from({ length: sides[0] ?? 1 }, () => nest(sides.slice(1))) : value);
-  return size > 4096 ? [] : nest(shape);
+  const sides = shape.map((/** @type {number | null} */ side) => side ?? 1);
+  return size > MOST_TYPED ? [] : nested(Array(size).fill(dtype === "string" ? "" : 0), sides);
 }
 
 /**
@@ -85,15 +131,28 @@ async function showRows(place, dataset, model, ask, signal) {
   try {
     const { rows } = await get(`v1/datasets/${dataset}/preview`, {}, signal);
     const tested = rows.filter((/** @type {any} */ row) => row.split === "test");
-    const some = [...tested, ...rows.filter((/** @type {any} */ row) => row.split !== "test")].slice(0, MOST_PREVIEWED);
-    fill(place, rowList(some, (row, item) => el("button", {
-      type: "button", "aria-label": `Ask about row ${row.row}`,
-      onclick: async () => {
-        for (const other of place.querySelectorAll("[data-chosen]")) other.removeAttribute("data-chosen");
-        item.dataset.chosen = "";
-        await ask(await requestOf(row, model));
-      },
-    }, "Ask")));
+    const some = [...tested, ...rows.filter((/** @type {any} */ row) => row.split !== "test")].slice(
+      0,
+      MOST_PREVIEWED,
+    );
+    fill(
+      place,
+      rowList(some, (row, item) =>
+        el(
+          "button",
+          {
+            type: "button",
+            "aria-label": `Ask about row ${row.row}`,
+            onclick: async () => {
+              for (const other of place.querySelectorAll("[data-chosen]")) other.removeAttribute("data-chosen");
+              item.dataset.chosen = "";
+              await ask(await requestOf(row, model));
+            },
+          },
+          "Ask",
+        ),
+      ),
+    );
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     fill(place, error.code === "no_preview" ? el("p", { class: "soft" }, error.detail) : problem(error));
@@ -102,13 +161,17 @@ async function showRows(place, dataset, model, ask, signal) {
 
 /** @param {any} row @param {any} model @returns {Promise<import("../lib/api.js").Options>} The row of a preview, as the model takes it. */
 async function requestOf(row, model) {
-  const names = Object.keys(row.inputs).filter((name) => !Object.keys(model.raw_inputs).length || name in model.raw_inputs);
+  const names = Object.keys(row.inputs).filter(
+    (name) => !Object.keys(model.raw_inputs).length || name in model.raw_inputs,
+  );
   const [first] = names;
   const only = row.inputs[first];
   if (names.length === 1 && only.image && model.raw_inputs[first]?.image) {
     return { raw: bytesOf(only.image), type: "image/png" };
   }
-  const entries = await Promise.all(names.map(async (name) => [name, [await valueOf(row.inputs[name], model.raw_inputs[name])]]));
+  const entries = await Promise.all(
+    names.map(async (name) => [name, [await valueOf(row.inputs[name], model.raw_inputs[name])]]),
+  );
   return { body: { inputs: Object.fromEntries(entries) } };
 }
 
@@ -122,7 +185,7 @@ function bytesOf(address) {
 async function valueOf(value, input) {
   if (value.text !== undefined) return value.text;
   if (value.image) return pixelsOf(value.image, input?.shape ?? []);
-  return nested([value.values].flat(8), input?.shape?.length ? input.shape : value.shape ?? []);
+  return nested([value.values].flat(8), input?.shape?.length ? input.shape : (value.shape ?? []));
 }
 
 /**
@@ -141,7 +204,9 @@ async function pixelsOf(address, shape) {
   const pixels = canvas.width * canvas.height;
   const channels = Math.max(1, Math.round(shape.reduce((product, side) => product * side, 1) / pixels));
   const isLast = shape.at(-1) === channels && shape.length === 3;
-  const flat = Array.from({ length: pixels * channels }, (_, i) => (isLast ? data[4 * Math.floor(i / channels) + (i % channels)] : data[4 * (i % pixels) + Math.floor(i / pixels)]));
+  const flat = Array.from({ length: pixels * channels }, (_, i) =>
+    isLast ? data[4 * Math.floor(i / channels) + (i % channels)] : data[4 * (i % pixels) + Math.floor(i / pixels)],
+  );
   return nested(flat, shape);
 }
 
@@ -154,26 +219,58 @@ function nested(flat, shape) {
 
 /** @param {any} found @param {any} model @returns {HTMLElement} */
 function answersOf(found, model) {
-  const teachers = (found.teachers ?? []).map((/** @type {any} */ each) => el("div", { class: "card" },
-    el("h3", null, `Teacher of ${each.task}`),
-    each.answer ? answerOf(each.answer, model.outputs[each.task]) : el("p", { class: "soft" }, each.not_answered?.message ?? ""),
-    each.agreement?.same === null || !each.agreement ? null : el("p", { class: "soft" }, `Same answer on ${share(each.agreement.same)} of the rows.`)));
-  return el("div", { class: "workers" }, ...Object.entries(found.outputs).map(([name, answer]) => el("div", { class: "card" },
-    el("h3", null, name), answerOf(answer, model.outputs[name]))), ...teachers);
+  const teachers = (found.teachers ?? []).map((/** @type {any} */ each) =>
+    el(
+      "div",
+      { class: "card" },
+      el("h3", null, `Teacher of ${each.task}`),
+      each.answer
+        ? answerOf(each.answer, model.outputs[each.task])
+        : el("p", { class: "soft" }, each.not_answered?.message ?? ""),
+      each.agreement?.same === null || !each.agreement
+        ? null
+        : el("p", { class: "soft" }, `Same answer on ${share(each.agreement.same)} of the rows.`),
+    ),
+  );
+  return el(
+    "div",
+    { class: "workers" },
+    ...Object.entries(found.outputs).map(([name, answer]) =>
+      el("div", { class: "card" }, el("h3", null, name), answerOf(answer, model.outputs[name])),
+    ),
+    ...teachers,
+  );
 }
 
 /** @param {any} answer @param {any} output @returns {HTMLElement} The answers of one output, row by row. */
 function answerOf(answer, output) {
   const rows = answer.class ?? answer.value ?? answer.labels ?? answer.vector ?? answer.map ?? [];
-  return el("div", null, ...rows.slice(0, 16).map((/** @type {any} */ row, /** @type {number} */ i) => {
-    const label = el("p", null, rows.length > 1 ? `Row ${i + 1}: ` : "", el("strong", null, Array.isArray(row) ? row.flat(3).slice(0, 12).map(word).join(", ") : word(row)));
-    const chances = answer.probabilities?.[i];
-    if (!Array.isArray(chances) || Array.isArray(chances[0])) return label;
-    const names = output?.classes ?? [];
-    const entries = chances.map((/** @type {number} */ value, /** @type {number} */ place) => /** @type {[string, number]} */ ([String(names[place] ?? place), value]));
-    entries.sort((/** @type {[string, number]} */ a, /** @type {[string, number]} */ b) => b[1] - a[1]);
-    return el("div", null, label, bars(entries.slice(0, MOST_CLASSES), { most: 1, words: (value) => share(value) }));
-  }));
+  return el(
+    "div",
+    null,
+    ...rows.slice(0, 16).map((/** @type {any} */ row, /** @type {number} */ i) => {
+      const label = el(
+        "p",
+        null,
+        rows.length > 1 ? `Row ${i + 1}: ` : "",
+        el("strong", null, Array.isArray(row) ? row.flat(3).slice(0, 12).map(word).join(", ") : word(row)),
+      );
+      const chances = answer.probabilities?.[i];
+      if (!Array.isArray(chances) || Array.isArray(chances[0])) return label;
+      const names = output?.classes ?? [];
+      const entries = chances.map(
+        (/** @type {number} */ value, /** @type {number} */ place) =>
+          /** @type {[string, number]} */ ([String(names[place] ?? place), value]),
+      );
+      entries.sort((/** @type {[string, number]} */ a, /** @type {[string, number]} */ b) => b[1] - a[1]);
+      return el(
+        "div",
+        null,
+        label,
+        bars(entries.slice(0, MOST_CLASSES), { most: 1, words: (value) => share(value) }),
+      );
+    }),
+  );
 }
 
 /** @param {any} value */

@@ -30,7 +30,7 @@ export class Curves {
     this.relation = section("Relation of the tasks", this.heat.node);
     this.curves.hidden = true;
     this.relation.hidden = true;
-    this.node = el("div", null, this.curves, this.relation);
+    this.node = el("div", { id: "training" }, this.curves, this.relation);
     this.isMultitask = false;
     /** @type {any} */
     this.tables = null;
@@ -43,11 +43,14 @@ export class Curves {
   /** @param {any} job @param {() => boolean} isOver */
   begin(job, isOver) {
     this.isMultitask = job.kind === "multitask";
-    poll(async (within) => {
-      if (isOver()) return false;
-      await this._update(within, false);
-      return undefined;
-    }, { signal: this.signal, onError: () => {} });
+    poll(
+      async (within) => {
+        if (isOver()) return false;
+        await this._update(within, false);
+        return undefined;
+      },
+      { signal: this.signal, onError: () => {} },
+    );
   }
 
   /** Draw what events have brought. */
@@ -63,14 +66,21 @@ export class Curves {
   /** @param {AbortSignal} within @param {boolean} all */
   async _update(within, all) {
     const isNew = await this.feed.update(within, { all });
-    if (this.isMultitask && (isNew || !this.tables)) this.tables = await get(`v1/jobs/${this.id}/relation`, {}, within);
+    if (this.isMultitask && (isNew || !this.tables))
+      this.tables = await get(`v1/jobs/${this.id}/relation`, {}, within);
     if (isNew || all) this._draw();
   }
 
   _draw() {
     const groups = grouped(this.feed.series);
     const { speeds } = this.timeline;
-    if (speeds.length > 1) groups.push({ key: "speed", title: "Training speed, rows per second", unit: "", rank: 9, lines: [{ name: "speed", party: "all", label: "rows/s", points: speeds }] });
+    if (speeds.length > 1)
+      groups.push({
+        key: "speed",
+        title: "Training speed, rows per second",
+        rank: 9,
+        lines: [{ name: "speed", party: "student", own: "", label: "rows/s", points: speeds }],
+      });
     this.curves.hidden = !groups.length;
     for (const group of groups) {
       let chart = this.charts.get(group.key);
@@ -97,12 +107,22 @@ export class Curves {
       return found.steps.length ? found : { steps: [], at: () => (mean?.length ? mean : null) };
     };
     const steps = history.map((/** @type {any} */ point) => point.step);
-    const ofR = (/** @type {number} */ step) => history.findLast((/** @type {any} */ point) => point.step <= step)?.matrix ?? matrix;
+    const ofR = (/** @type {number} */ step) =>
+      history.findLast((/** @type {any} */ point) => point.step <= step)?.matrix ?? matrix;
     this.heat.update(tasks, [
       { title: "R", hint: HINT, steps, at: ofR },
-      { title: "Cosine of gradients", hint: "Below 0 two tasks pull in different directions.", ...overTime("gradient", "cosine", cosine) },
+      {
+        title: "Cosine of gradients",
+        hint: "Below 0 two tasks pull in different directions.",
+        ...overTime("gradient", "cosine", cosine),
+      },
       { title: "Affinity", hint: HINT, ...overTime("affinity", "", affinity) },
-      { title: "Share of conflicts", hint: "Share of the measurements with a negative cosine, over the whole training.", steps: [], at: () => (conflicts?.length ? conflicts : null) },
+      {
+        title: "Share of conflicts",
+        hint: "Share of the measurements with a negative cosine, over the whole training.",
+        steps: [],
+        at: () => (conflicts?.length ? conflicts : null),
+      },
     ]);
     this.relation.hidden = false;
   }

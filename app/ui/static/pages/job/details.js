@@ -19,23 +19,49 @@ export function factsOf(job) {
     ["Made", job.outputs.map((/** @type {any} */ each) => el("div", null, linkTo(each.model), ` (${each.role})`))],
     ["Created", timeOf(job.created_at)],
     ["Started", job.started_at ? timeOf(job.started_at) : null],
-    ["Ended", job.finished_at ? [timeOf(job.finished_at), job.started_at ? ` after ${duration(secondsBetween(job.started_at, job.finished_at))}` : ""] : null],
+    [
+      "Ended",
+      job.finished_at
+        ? [
+            timeOf(job.finished_at),
+            job.started_at ? ` after ${duration(secondsBetween(job.started_at, job.finished_at))}` : "",
+          ]
+        : null,
+    ],
     ["Device", job.device],
     ["Attempts", job.attempt > 1 ? count(job.attempt) : null],
     ["Crashes", job.crashes ? count(job.crashes) : null],
     ["Priority", job.priority || null],
     ["Checkpoint", job.checkpoint ? `step ${count(job.checkpoint.step)}` : null],
     ["Retry of", job.retry_of ? linkTo(job.retry_of) : null],
-    ["Labels", Object.entries(job.labels).map(([name, value]) => el("span", { class: "tag" }, value ? `${name}=${value}` : name))],
-    ["Id", [el("code", null, job.id), el("button", { type: "button", class: "plain", onclick: () => copy(job.id, "the id") }, "Copy")]],
+    [
+      "Labels",
+      Object.entries(job.labels).map(([name, value]) =>
+        el("span", { class: "tag" }, value ? `${name}=${value}` : name),
+      ),
+    ],
+    [
+      "Id",
+      [
+        el("code", null, job.id),
+        el("button", { type: "button", class: "plain", onclick: () => copy(job.id, "the id") }, "Copy"),
+      ],
+    ],
   ]);
 }
 
 /** @param {any} spec @returns {HTMLElement[]} */
 export function specOf(spec) {
-  const button = (/** @type {string} */ word, /** @type {() => string} */ text) => el("button", { type: "button", onclick: () => copy(text(), `the spec as ${word}`) }, `Copy as ${word}`);
+  const button = (/** @type {string} */ word, /** @type {() => string} */ text) =>
+    el("button", { type: "button", onclick: () => copy(text(), `the spec as ${word}`) }, `Copy as ${word}`);
   return [
-    el("div", { class: "copying" }, button("JSON", () => asJson(spec)), button("curl", () => asCurl(spec)), button("Python", () => asPython(spec))),
+    el(
+      "div",
+      { class: "copying" },
+      button("JSON", () => asJson(spec)),
+      button("curl", () => asCurl(spec)),
+      button("Python", () => asPython(spec)),
+    ),
     el("pre", { tabindex: 0, role: "region", "aria-label": "The spec as JSON" }, asJson(spec)),
   ];
 }
@@ -43,20 +69,62 @@ export function specOf(spec) {
 /** @param {any} job @returns {HTMLElement} */
 export function downloadsOf(job) {
   const base = `v1/jobs/${job.id}`;
-  const file = (/** @type {string} */ name, /** @type {string} */ path, /** @type {any} */ query, /** @type {string} */ target, hint = "") =>
-    el("li", null, el("a", { href: address(path, query), download: target }, name), hint ? el("small", { class: "soft" }, hint) : null);
+  const file = (
+    /** @type {string} */ name,
+    /** @type {string} */ path,
+    /** @type {any} */ query,
+    /** @type {string} */ target,
+    hint = "",
+  ) =>
+    el(
+      "li",
+      null,
+      el("a", { href: address(path, query), download: target }, name),
+      hint ? el("small", { class: "soft" }, hint) : null,
+    );
   const isDone = job.state === "succeeded";
   const short = (job.name ?? job.id).replaceAll(/[^\w.-]+/g, "-");
   const model = job.student ? `v1/models/${job.student}` : "";
-  return el("ul", { class: "downloads" },
+  return el(
+    "ul",
+    { class: "downloads" },
     model ? file("Student, safetensors", `${base}/student/weights`, {}, `${short}.safetensors`) : null,
-    model ? file("Student, ONNX", `${model}/weights`, { format: "onnx", wait: 60 }, `${short}.onnx`, "Takes rows as uploaded. It is made first where the job made none.") : null,
-    model ? file("Bundle", `${model}/bundle`, { wait: 60 }, `${short}.zip`, "Graph, weights, model card, and a program that needs numpy and ONNX Runtime alone.") : null,
-    isDone && model ? file("Predictions on the test rows, npz", `${base}/predictions`, { split: "test" }, `${short}-test.npz`) : null,
+    model
+      ? file(
+          "Student, ONNX",
+          `${model}/weights`,
+          { format: "onnx", wait: 60 },
+          `${short}.onnx`,
+          "Takes rows as uploaded. It is made first where the job made none.",
+        )
+      : null,
+    model
+      ? file(
+          "Bundle",
+          `${model}/bundle`,
+          { wait: 60 },
+          `${short}.zip`,
+          "Graph, weights, model card, and a program that needs numpy and ONNX Runtime alone.",
+        )
+      : null,
+    isDone && model
+      ? file("Predictions on the test rows, npz", `${base}/predictions`, { split: "test" }, `${short}-test.npz`)
+      : null,
     file("Metrics, CSV", `${base}/metrics`, { format: "csv" }, `${short}-metrics.csv`),
-    isDone ? el("li", null, el("a", { href: address(`${base}/report`, { format: "html" }), target: "_blank", rel: "noopener" }, "Report, to print (new tab)")) : null,
+    isDone
+      ? el(
+          "li",
+          null,
+          el(
+            "a",
+            { href: address(`${base}/report`, { format: "html" }), target: "_blank", rel: "noopener" },
+            "Report, to print (new tab)",
+          ),
+        )
+      : null,
     isDone ? file("Report, HTML", `${base}/report`, { format: "html" }, `${short}.html`) : null,
     isDone ? file("Report, Markdown", `${base}/report`, { format: "markdown" }, `${short}.md`) : null,
     isDone ? file("Report, text", `${base}/report`, { format: "text" }, `${short}.txt`) : null,
-    isDone ? file("Report, JSON", `${base}/report`, {}, `${short}.json`) : null);
+    isDone ? file("Report, JSON", `${base}/report`, {}, `${short}.json`) : null,
+  );
 }

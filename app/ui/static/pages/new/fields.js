@@ -26,7 +26,17 @@ function framed(label, hint, control) {
   control.id = id;
   control.setAttribute("aria-describedby", `${hintId} ${wrongId}`);
   const wrong = el("p", { id: wrongId, class: "wrong" });
-  return { wrong, node: el("div", { class: "field" }, el("label", { for: id }, label), control, wrong, el("small", { id: hintId, class: "soft" }, hint)) };
+  return {
+    wrong,
+    node: el(
+      "div",
+      { class: "field" },
+      el("label", { for: id }, label),
+      control,
+      wrong,
+      el("small", { id: hintId, class: "soft" }, hint),
+    ),
+  };
 }
 
 /**
@@ -37,7 +47,12 @@ function framed(label, hint, control) {
  * @param {{ hint?: string, parse?: (text: string) => any, show?: (value: any) => string, mode?: string }} [options]
  * @returns {Field}
  */
-export function textField(owner, pointer, label, { hint = "", parse = (text) => text || undefined, show = (value) => String(value ?? ""), mode } = {}) {
+export function textField(
+  owner,
+  pointer,
+  label,
+  { hint = "", parse = (text) => text || undefined, show = (value) => String(value ?? ""), mode } = {},
+) {
   const control = el("input", { type: "text", autocomplete: "off", spellcheck: "false", inputmode: mode });
   control.addEventListener("input", () => {
     put(owner.spec(), pointer, parse(control.value.trim()));
@@ -45,7 +60,8 @@ export function textField(owner, pointer, label, { hint = "", parse = (text) => 
   });
   const read = (/** @type {Spec} */ spec) => {
     const value = at(spec, pointer);
-    if (document.activeElement !== control || JSON.stringify(parse(control.value.trim())) !== JSON.stringify(value)) control.value = show(value);
+    if (document.activeElement !== control || JSON.stringify(parse(control.value.trim())) !== JSON.stringify(value))
+      control.value = show(value);
   };
   return { pointer, control, read, ...framed(label, hint, control) };
 }
@@ -59,7 +75,10 @@ export function number(text) {
 
 /** @param {string} text @returns {(number | string)[]} */
 export function numbers(text) {
-  return text.split(/[\s,]+/).filter(Boolean).map((each) => /** @type {number | string} */ (number(each)));
+  return text
+    .split(/[\s,]+/)
+    .filter(Boolean)
+    .map((each) => /** @type {number | string} */ (number(each)));
 }
 
 /**
@@ -80,7 +99,8 @@ export function choiceField(owner, pointer, label, options, { hint = "", get, se
   });
   const read = (/** @type {Spec} */ spec) => {
     const value = String((get ? get(spec) : at(spec, pointer)) ?? "");
-    if (![...control.options].some((each) => each.value === value)) control.append(el("option", { value }, value ? `${value} (by its name in the JSON)` : "none"));
+    if (![...control.options].some((each) => each.value === value))
+      control.append(el("option", { value }, value ? `${value} (by its name in the JSON)` : "none"));
     control.value = value;
   };
   return { pointer, control, read, ...framed(label, hint, control) };
@@ -98,8 +118,14 @@ export function choiceField(owner, pointer, label, options, { hint = "", get, se
 export function choicesField(owner, pointer, label, options, { hint = "", get, set } = {}) {
   const boxes = options.map(([value, word]) => ({ value, word, box: el("input", { type: "checkbox", value }) }));
   const wrong = el("p", { class: "wrong" });
-  const control = el("fieldset", null, el("legend", null, label),
-    el("div", { class: "choices" }, ...boxes.map(({ word, box }) => el("label", null, box, word))), wrong, el("small", { class: "soft" }, hint));
+  const control = el(
+    "fieldset",
+    null,
+    el("legend", null, label),
+    el("div", { class: "choices" }, ...boxes.map(({ word, box }) => el("label", null, box, word))),
+    wrong,
+    el("small", { class: "soft" }, hint),
+  );
   control.addEventListener("change", () => {
     const values = boxes.filter(({ box }) => box.checked).map(({ value }) => value);
     if (set) set(owner.spec(), values);

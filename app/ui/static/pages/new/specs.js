@@ -11,17 +11,25 @@ export const NETWORKS = /** @type {Record<string, Spec>} */ ({
   transformer: { family: "transformer", width: 64, depth: 2, heads: 4 },
   timm: { family: "timm", name: "mobilenetv3_small_050" },
   torchvision: { family: "torchvision", name: "shufflenet_v2_x0_5" },
-  huggingface: { family: "huggingface", name: "bert", config: { hidden_size: 64, num_hidden_layers: 2, num_attention_heads: 2 } },
+  huggingface: {
+    family: "huggingface",
+    name: "bert",
+    config: { hidden_size: 64, num_hidden_layers: 2, num_attention_heads: 2 },
+  },
 });
 
 /** @param {any} dataset @returns {string[]} Targets that a model can learn. */
 export function learnable(dataset) {
-  return Object.entries(dataset?.targets ?? {}).filter(([, spec]) => /** @type {any} */ (spec).kind !== "teacher").map(([name]) => name);
+  return Object.entries(dataset?.targets ?? {})
+    .filter(([, spec]) => /** @type {any} */ (spec).kind !== "teacher")
+    .map(([name]) => name);
 }
 
 /** @param {any} dataset @returns {string[]} Targets that are a teacher's outputs. */
 export function taughtColumns(dataset) {
-  return Object.entries(dataset?.targets ?? {}).filter(([, spec]) => /** @type {any} */ (spec).kind === "teacher").map(([name]) => name);
+  return Object.entries(dataset?.targets ?? {})
+    .filter(([, spec]) => /** @type {any} */ (spec).kind === "teacher")
+    .map(([name]) => name);
 }
 
 /**
@@ -35,7 +43,8 @@ export function firstSpec(query, datasets, models) {
   const usable = datasets.filter((each) => each.format !== "predictions");
   const dataset = usable.find((each) => each.id === query.get("dataset")) ?? usable[0];
   const teacher = models.find((each) => each.id === query.get("teacher"));
-  const kind = query.get("kind") === "train" || (!models.length && !taughtColumns(dataset).length) ? "train" : "distill";
+  const kind =
+    query.get("kind") === "train" || (!models.length && !taughtColumns(dataset).length) ? "train" : "distill";
   const target = query.get("target") ?? targetFor(dataset, teacher);
   const network = networkFor(dataset, kind);
   const common = { dataset: dataset?.id ?? "", ...(target ? { target } : {}) };
@@ -52,7 +61,9 @@ function targetFor(dataset, teacher) {
 /** @param {any} model @param {string | undefined} target @returns {Spec} */
 export function teacherFor(model, target) {
   const outputs = Object.keys(model.outputs);
-  return outputs.length > 1 && !(target && outputs.includes(target)) ? { model: model.id, output: outputs[0] } : { model: model.id };
+  return outputs.length > 1 && !(target && outputs.includes(target))
+    ? { model: model.id, output: outputs[0] }
+    : { model: model.id };
 }
 
 /** @param {any} dataset @param {string} kind @returns {Spec} A network that reads the inputs of a dataset. */
@@ -73,11 +84,28 @@ export function turnInto(spec, kind, dataset) {
   const network = spec.student ?? spec.model ?? structuredClone(NETWORKS.mlp);
   const target = spec.target ?? spec.tasks?.[0]?.target ?? spec.tasks?.[0]?.name ?? learnable(dataset)[0];
   const teachers = spec.teachers ?? spec.tasks?.[0]?.teachers;
-  for (const name of ["student", "model", "target", "tasks", "teachers", "distillation", "relation", "balancing", "control", "repeats", "store", "mutual", "baselines"]) delete spec[name];
+  for (const name of [
+    "student",
+    "model",
+    "target",
+    "tasks",
+    "teachers",
+    "distillation",
+    "relation",
+    "balancing",
+    "control",
+    "repeats",
+    "store",
+    "mutual",
+    "baselines",
+  ])
+    delete spec[name];
   spec.kind = kind;
   if (kind === "train") Object.assign(spec, target ? { target } : {}, { model: network });
-  if (kind === "distill") Object.assign(spec, target ? { target } : {}, { teachers: teachers ?? [], student: network });
-  if (kind === "multitask") Object.assign(spec, { tasks: learnable(dataset).map((name) => ({ name })), student: network });
+  if (kind === "distill")
+    Object.assign(spec, target ? { target } : {}, { teachers: teachers ?? [], student: network });
+  if (kind === "multitask")
+    Object.assign(spec, { tasks: learnable(dataset).map((name) => ({ name })), student: network });
 }
 
 /** @param {any} document @returns {any} Without fields that say nothing: null, and empty objects. */
@@ -85,5 +113,10 @@ export function without(document) {
   if (Array.isArray(document)) return document.map(without);
   if (document === null || typeof document !== "object") return document;
   const kept = Object.entries(document).map(([name, value]) => [name, without(value)]);
-  return Object.fromEntries(kept.filter(([, value]) => value !== null && !(typeof value === "object" && !Array.isArray(value) && !Object.keys(value).length)));
+  return Object.fromEntries(
+    kept.filter(
+      ([, value]) =>
+        value !== null && !(typeof value === "object" && !Array.isArray(value) && !Object.keys(value).length),
+    ),
+  );
 }
