@@ -101,3 +101,16 @@ function flattened(document, pointer = "", found = new Map()) {
   for (const [name, value] of Object.entries(document)) flattened(value, `${pointer}/${escaped(name)}`, found);
   return found;
 }
+
+/** @param {Json} document @returns {Json} Without fields that say nothing: null, and empty objects. */
+export function without(document) {
+  if (Array.isArray(document)) return document.map(without);
+  if (document === null || typeof document !== "object") return document;
+  const kept = Object.entries(document).map(([name, value]) => [name, without(value)]);
+  return Object.fromEntries(
+    kept.filter(
+      ([, value]) =>
+        value !== null && !(typeof value === "object" && !Array.isArray(value) && !Object.keys(value).length),
+    ),
+  );
+}

@@ -189,7 +189,10 @@ function named(lines) {
   const isOne = (/** @type {"party" | "own"} */ each) => new Set(lines.map((line) => line[each])).size === 1;
   const [isOneParty, isOneOwn] = [isOne("party"), isOne("own")];
   const labelled = lines.map((line) => {
-    const words = [isOneParty && !isOneOwn ? "" : line.party.replace("/", ", "), isOneOwn ? "" : line.own];
+    const words = [
+      isOneParty && !isOneOwn && line.party === "student" ? "" : line.party.replace("/", ", "),
+      isOneOwn ? "" : line.own,
+    ];
     return { ...line, label: words.filter(Boolean).join(", ") };
   });
   return labelled.sort((a, b) => rankOf(a.party) - rankOf(b.party) || (a.label < b.label ? -1 : 1));

@@ -7,7 +7,7 @@
 export const STATES = {
   queued: { word: "queued", tone: "waiting", meaning: "It waits for a worker, or for its inputs." },
   starting: { word: "starting", tone: "active", meaning: "A worker fetches its inputs." },
-  running: { word: "running", tone: "active", meaning: "A worker is at it." },
+  running: { word: "running", tone: "active", meaning: "A worker runs it." },
   pausing: { word: "pausing", tone: "held", meaning: "It writes a checkpoint and then waits." },
   paused: { word: "paused", tone: "held", meaning: "It goes on from its checkpoint once you resume it." },
   cancelling: { word: "cancelling", tone: "held", meaning: "It ends after the current step." },

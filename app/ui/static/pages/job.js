@@ -2,7 +2,7 @@
 // One job, live.
 import { ApiError, get } from "../lib/api.js";
 import { announce, el, fill, rich } from "../lib/dom.js";
-import { duration, shortId } from "../lib/format.js";
+import { count, duration, share, shortId } from "../lib/format.js";
 import { follow, poll } from "../lib/live.js";
 import { keep } from "../lib/names.js";
 import { title as setTitle } from "../lib/router.js";
@@ -10,7 +10,6 @@ import { idsOf } from "../lib/specs.js";
 import { KINDS, stateOf, TERMINAL } from "../lib/wording.js";
 import { learn } from "../lib/names.js";
 import {
-  facts,
   note,
   pageHead,
   problem,
@@ -29,6 +28,7 @@ import { fillEvents, fillPhases, Timeline } from "./job/timeline.js";
 
 export const title = "Job";
 const SECOND = 1000;
+const WAITING = 0.05;
 const PARTS = [
   ["results", "Results"],
   ["training", "Training"],
@@ -218,7 +218,6 @@ class JobPage {
   _showStatus(job) {
     this._once("status", [job.state, job.error, job.progress], () => {
       const isOver = TERMINAL.has(job.state);
-      const { samples_per_second: speed, eta_seconds: eta, epoch, epochs } = job.progress;
       const ways =
         job.error?.class === "infrastructure"
           ? "A worker or its machine failed: a retry may succeed."
@@ -244,13 +243,7 @@ class JobPage {
               { class: "note" },
               el("p", null, stateOf(job.state).meaning ?? ""),
               progressOf(job),
-              speed || epochs
-                ? facts([
-                    ["Epoch", epochs ? `${epoch} of ${epochs}` : null],
-                    ["Speed", speed ? `${Math.round(speed).toLocaleString("en")} rows/s` : null],
-                    ["Training ends in", eta ? duration(eta) : null],
-                  ])
-                : null,
+              el("div", { class: "meta" }, ...speedOf(job.progress).map((each) => el("span", null, each))),
             ),
       );
     });
@@ -299,4 +292,14 @@ class JobPage {
       ? "good"
       : "plain";
   }
+}
+
+/** @param {any} progress @returns {string[]} How fast a job trains, in words. */
+function speedOf({ samples_per_second: speed, eta_seconds: eta, epoch, epochs, input_wait: waiting }) {
+  return [
+    epochs ? `epoch ${count(epoch)} of ${count(epochs)}` : "",
+    speed ? `${count(Math.round(speed))} rows/s` : "",
+    eta ? `training ends in ${duration(eta)}` : "",
+    waiting > WAITING ? `waits for rows ${share(waiting)} of the time` : "",
+  ].filter(Boolean);
 }

@@ -9,7 +9,7 @@ import { go, href } from "../lib/router.js";
 import { pageHead, problem, showError } from "../parts/bits.js";
 import { Form } from "./new/form.js";
 import { dryRunOf, problemList } from "./new/outcome.js";
-import { firstSpec, without } from "./new/specs.js";
+import { firstSpec, likeOf } from "./new/specs.js";
 
 export const title = "New job";
 const SETTLING = 700;
@@ -27,7 +27,7 @@ export function show({ main, query, signal }) {
       for (const each of [...datasets.data, ...models.data]) keep(each.id, each.name, each.state);
       const from = query.get("from");
       const spec = from
-        ? without((await get(`v1/jobs/${from}`, {}, within)).spec)
+        ? likeOf((await get(`v1/jobs/${from}`, {}, within)).spec)
         : firstSpec(query, datasets.data, models.data);
       new NewJob(
         main,

@@ -82,7 +82,12 @@ export function showListing(main, listing, query, signal) {
   main.append(
     filterForm(listing.filters, chosen, onFilter),
     trouble,
-    el("div", { class: "scroll listing", tabindex: 0, role: "region", "aria-label": listing.caption }, table.node, message),
+    el(
+      "div",
+      { class: "scroll listing", tabindex: 0, role: "region", "aria-label": listing.caption },
+      table.node,
+      message,
+    ),
     pager.node,
   );
 }

@@ -74,7 +74,9 @@ function form(reason, onDone) {
       el(
         "small",
         { id: hint },
-        "It begins with sth_. `stillhouse keys create NAME` makes one; the first one is in the file admin.key of the service's data folder.",
+        "It begins with sth_. ",
+        el("code", null, "stillhouse keys create NAME"),
+        " makes one; the first one is in the file admin.key of the service's data folder.",
       ),
     ),
     el("div", { class: "buttons" }, button),

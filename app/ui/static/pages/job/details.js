@@ -3,6 +3,7 @@
 import { address } from "../../lib/api.js";
 import { copy, el } from "../../lib/dom.js";
 import { count, duration, secondsBetween, timeOf } from "../../lib/format.js";
+import { without } from "../../lib/json.js";
 import { linkTo } from "../../lib/names.js";
 import { asCurl, asJson, asPython, datasetsOf, studentText, tasksOf, teachersOf } from "../../lib/specs.js";
 import { KINDS } from "../../lib/wording.js";
@@ -50,8 +51,9 @@ export function factsOf(job) {
   ]);
 }
 
-/** @param {any} spec @returns {HTMLElement[]} */
-export function specOf(spec) {
+/** @param {any} full @returns {HTMLElement[]} */
+export function specOf(full) {
+  const spec = without(full);
   const button = (/** @type {string} */ word, /** @type {() => string} */ text) =>
     el("button", { type: "button", onclick: () => copy(text(), `the spec as ${word}`) }, `Copy as ${word}`);
   return [

@@ -100,13 +100,11 @@ export class Form {
 
   /** @param {string} pointer @returns {Field | undefined} */
   _fieldOf(pointer) {
-    const fitting = this.fields.filter(
-      (field) =>
-        pointer === field.pointer ||
-        pointer.startsWith(`${field.pointer}/`) ||
-        (field.pointer.startsWith(`${pointer}/`) && pointer.split("/").length > 2),
-    );
-    return fitting.sort((a, b) => b.pointer.length - a.pointer.length)[0];
+    const isBelow = (/** @type {string} */ one, /** @type {string} */ other) =>
+      one === other || one.startsWith(`${other}/`);
+    const around = this.fields.filter((field) => isBelow(pointer, field.pointer));
+    const inside = this.fields.filter((field) => pointer && isBelow(field.pointer, pointer));
+    return around.sort((a, b) => b.pointer.length - a.pointer.length)[0] ?? inside[0];
   }
 
   _mark() {

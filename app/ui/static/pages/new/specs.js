@@ -1,6 +1,8 @@
 // @ts-check
 // Specs as the form begins with them, and as it turns one kind into another.
 
+import { without } from "../../lib/json.js";
+
 /** @typedef {any} Spec */
 
 /** Networks to begin with, by family. */
@@ -108,15 +110,12 @@ export function turnInto(spec, kind, dataset) {
     Object.assign(spec, { tasks: learnable(dataset).map((name) => ({ name })), student: network });
 }
 
-/** @param {any} document @returns {any} Without fields that say nothing: null, and empty objects. */
-export function without(document) {
-  if (Array.isArray(document)) return document.map(without);
-  if (document === null || typeof document !== "object") return document;
-  const kept = Object.entries(document).map(([name, value]) => [name, without(value)]);
-  return Object.fromEntries(
-    kept.filter(
-      ([, value]) =>
-        value !== null && !(typeof value === "object" && !Array.isArray(value) && !Object.keys(value).length),
-    ),
-  );
+/**
+ * The spec of a job as somebody would write it.
+ * @param {Spec} spec
+ * @returns {Spec}
+ */
+export function likeOf(spec) {
+  const { datasets, ...rest } = without(spec);
+  return datasets?.length === 1 ? { kind: rest.kind, dataset: datasets[0].dataset, ...rest } : without(spec);
 }
