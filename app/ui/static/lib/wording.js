@@ -98,7 +98,6 @@ export const LOWER_IS_BETTER = new Set(["nll", "ece", "brier", "rmse", "mae"]);
 
 /** @type {Record<string, string>} Why the sign-in appears, by the code of a 401. */
 const REASONS = {
-  session_needed: "",
   session_expired: "Your session has expired. Sign in again to go on where you were.",
   revoked_key: "The key of your session was revoked. Sign in with another key to go on.",
   unknown_key:
@@ -107,8 +106,9 @@ const REASONS = {
 
 /** @param {string} code @param {boolean} wasSignedIn @returns {string} */
 export function signInReason(code, wasSignedIn) {
-  if (code === "session_needed" && wasSignedIn)
-    return "Your session has ended. Sign in again to go on where you were.";
+  if (code === "session_needed" || code === "key_needed") {
+    return wasSignedIn ? "Your session has ended. Sign in again to go on where you were." : "";
+  }
   return REASONS[code] ?? "The service asks for a key again. Sign in to go on where you were.";
 }
 

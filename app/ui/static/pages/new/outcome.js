@@ -3,18 +3,11 @@
 import { el, rich } from "../../lib/dom.js";
 import { count, counted } from "../../lib/format.js";
 import { asJson } from "../../lib/specs.js";
-import { facts, note, plainTable, warning } from "../../parts/bits.js";
+import { facts, note, warning } from "../../parts/bits.js";
 
 /** @param {any} found @param {any} spec @returns {HTMLElement} */
 export function dryRunOf(found, spec) {
-  const chosen = Object.entries(found.chosen).map(([pointer, each]) => {
-    const { value, because } = /** @type {any} */ (each);
-    return [
-      el("code", null, pointer),
-      typeof value === "object" ? el("code", null, JSON.stringify(value)) : String(value),
-      because,
-    ];
-  });
+  const chosen = Object.entries(found.chosen).map(([pointer, each]) => chosenOf(pointer, each));
   return el(
     "div",
     null,
@@ -41,16 +34,7 @@ export function dryRunOf(found, spec) {
       ["Test rows looked at", found.test_looks ? `by ${counted(found.test_looks, "job")} before` : "by no job yet"],
     ]),
     found.warnings.length ? el("div", null, el("h2", null, "Warnings"), ...found.warnings.map(warning)) : null,
-    chosen.length
-      ? el(
-          "div",
-          null,
-          el("h2", null, "Chosen for you"),
-          plainTable("What was left out, and what was chosen", ["Field", "Value", "Why"], chosen, {
-            isHidden: true,
-          }),
-        )
-      : null,
+    chosen.length ? el("div", null, el("h2", null, "Chosen for you"), el("ul", { class: "plain" }, ...chosen)) : null,
     el(
       "details",
       { class: "spec" },
@@ -58,6 +42,12 @@ export function dryRunOf(found, spec) {
       el("pre", { tabindex: 0, role: "region", "aria-label": "The resolved spec" }, asJson(found.spec)),
     ),
   );
+}
+
+/** @param {string} pointer @param {any} chosen @returns {HTMLElement} A value that was left out, and why it is what it is. */
+function chosenOf(pointer, { value, because }) {
+  const text = typeof value === "object" ? JSON.stringify(value) : String(value);
+  return el("li", null, el("code", null, pointer), " ", el("strong", null, text), el("div", { class: "soft" }, ...rich(because)));
 }
 
 /**
