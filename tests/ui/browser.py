@@ -16,7 +16,7 @@ from selenium.webdriver.remote.webelement import WebElement
 T = TypeVar("T")
 BINARIES: Final = {"chromium": shutil.which("chromium"), "chromedriver": shutil.which("chromedriver")}
 AXE: Final = Path(__file__).with_name("axe-core-4.14.1") / "axe.min.js"
-LONG: Final = 90.0
+LONG: Final = 15.0
 """Seconds that a test waits for what must come: never the time that it may take."""
 
 
@@ -37,6 +37,11 @@ def chromium(profile: Path) -> webdriver.Chrome:
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     return webdriver.Chrome(options=options, service=webdriver.ChromeService(str(BINARIES["chromedriver"])))
+
+
+def _quoted(words: str) -> str:
+    """Words as a string of XPath."""
+    return json.dumps(words, ensure_ascii=False)
 
 
 class Page:
@@ -79,12 +84,12 @@ class Page:
 
     def button(self, words: str) -> WebElement:
         """The first button or link with these words. Raises WebDriverException."""
-        found = f"(//dialog|//main|//header)//*[self::button or self::a][normalize-space(.)={json.dumps(words)}]"
+        found = f"(//dialog|//main|//header)//*[self::button or self::a][normalize-space(.)={_quoted(words)}]"
         return self.driver.find_element(By.XPATH, found)
 
     def field(self, label: str) -> WebElement:
         """The control with a label. Raises WebDriverException."""
-        named = f"//label[starts-with(normalize-space(.), {json.dumps(label)})]"
+        named = f"//label[starts-with(normalize-space(.), {_quoted(label)})]"
         found = self.driver.find_element(By.XPATH, named)
         target = found.get_attribute("for")
         return self.one(f"#{target}") if target else found.find_element(By.CSS_SELECTOR, "input, select, textarea")
@@ -109,7 +114,7 @@ class Page:
             except (StaleElementReferenceException, WebDriverException) as error:
                 last = error
             time.sleep(0.05)
-        raise AssertionError(f"it did not come to hold: {last}\n{self.text('body')[:3000]}")
+        raise AssertionError(f"it did not come to hold: {last}; the page says: {' / '.join(self.text('body').split(chr(10)))[:1500]}")
 
     def wait_for(self, words: str, selector: str = "main") -> None:
         """Wait until an element shows these words."""

@@ -12,7 +12,7 @@ from tests.ui.conftest import Things
 STATIC = Path(app.ui.__file__).parent / "static"
 MOST_BYTES = 150_000
 PAGES = {
-    "jobs": ("jobs", "smaller"),
+    "jobs": ("jobs?text=small", "smaller"),
     "job": ("jobs/{small}", "Digit (test split)"),
     "compare": ("compare?jobs={small},{smaller}", "Against the control"),
     "models": ("models", "the teacher"),
@@ -55,7 +55,7 @@ def test_the_sign_in_has_no_serious_finding_and_begins_at_the_key(stranger: Page
 
 
 def test_the_keyboard_skips_to_the_content_and_a_new_page_begins_there(page: Page) -> None:
-    page.open("jobs")
+    page.open("jobs?text=small")
     page.wait_for("smaller")
     page.driver.switch_to.active_element.send_keys("\t")
     assert page.run("return document.activeElement.className") == "skip"
@@ -70,7 +70,7 @@ def test_the_keyboard_skips_to_the_content_and_a_new_page_begins_there(page: Pag
 
 
 def test_the_chosen_theme_stays(page: Page) -> None:
-    page.open("jobs")
+    page.open("jobs?text=small")
     page.wait_for("smaller")
     page.one(".theme option[value=dark]").click()
     dark = page.run("return getComputedStyle(document.body).backgroundColor")

@@ -165,7 +165,7 @@ def test_an_address_of_nothing_says_so(page: Page) -> None:
 
 
 def test_a_service_that_restarts_is_waited_for_and_the_page_goes_on(page: Page, things: Things) -> None:
-    page.open("jobs")
+    page.open("jobs?text=small")
     page.wait_for("smaller")
     page.run("document.querySelector('tbody tr').marked = true")
     things.service.__exit__(None, None, None)

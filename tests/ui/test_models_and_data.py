@@ -40,7 +40,7 @@ def test_a_dataset_shows_rows_labels_and_splits(page: Page, things: Things) -> N
 
 
 def test_jobs_are_compared_side_by_side_and_by_cost(page: Page, things: Things) -> None:
-    page.open("jobs")
+    page.open("jobs?text=small")
     for name in ("small", "smaller"):
         page.wait(lambda name=name: page.one(f'tr[data-id="{things.ids[name]}"] input')).click()
     page.button("Compare 2 jobs").click()
@@ -61,4 +61,6 @@ def test_jobs_are_compared_side_by_side_and_by_cost(page: Page, things: Things) 
 def test_the_system_shows_queue_workers_and_versions(page: Page) -> None:
     page.open("system")
     page.wait_for("Last seen")
+    page.one(".card details summary").click()
+    page.wait_for("torch ")
     assert all(words in page.text() for words in ("training", "inspections", "alive", "torch", "sqlite", "free of"))

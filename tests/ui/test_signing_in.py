@@ -27,7 +27,7 @@ def test_a_wrong_key_is_refused_in_words_and_the_right_one_goes_on_to_the_page_a
 
 
 def test_the_key_is_in_nothing_that_a_script_can_read(page: Page, things: Things) -> None:
-    page.open("jobs")
+    page.open("jobs?text=small")
     page.wait_for("small")
     read = "return JSON.stringify([document.cookie, {...localStorage}, {...sessionStorage}, location.href, history.state])"
     kept = page.run(read) + page.run("return document.documentElement.outerHTML")
@@ -50,9 +50,9 @@ def test_signing_out_ends_the_session_and_asks_for_a_key(page: Page, things: Thi
 
 
 def test_a_session_that_is_gone_is_renewed_over_the_page_which_then_goes_on(page: Page, things: Things) -> None:
-    page.open("jobs")
+    page.open("jobs?text=smal")
     page.wait_for("smaller")
-    page.field("Name or id").send_keys("small")
+    page.field("Name or id").send_keys("l")
     page.forget()
     page.wait_for("Your session has ended", "dialog.sign-in")
     page.sign_in(things.service.key)
@@ -64,7 +64,7 @@ def test_a_session_that_is_gone_is_renewed_over_the_page_which_then_goes_on(page
 
 def test_a_key_that_is_revoked_while_somebody_watches_is_said_so(stranger: Page, things: Things) -> None:
     key = _new_key(things)
-    stranger.open("jobs")
+    stranger.open("jobs?text=small")
     stranger.sign_in(key["secret"])
     stranger.wait_for("smaller")
     _stillhouse(things, "keys", "revoke", key["id"])

@@ -2,33 +2,22 @@
 // One job, live.
 import { ApiError, get } from "../lib/api.js";
 import { announce, el, fill, rich } from "../lib/dom.js";
-import { count, duration, share, shortId } from "../lib/format.js";
+import { shortId } from "../lib/format.js";
 import { follow, poll } from "../lib/live.js";
-import { keep } from "../lib/names.js";
+import { keep, learn } from "../lib/names.js";
 import { title as setTitle } from "../lib/router.js";
 import { idsOf } from "../lib/specs.js";
 import { KINDS, stateOf, TERMINAL } from "../lib/wording.js";
-import { learn } from "../lib/names.js";
-import {
-  note,
-  pageHead,
-  problem,
-  progressOf,
-  section,
-  showError,
-  stateBadge,
-  verdictBadges,
-  warning,
-} from "../parts/bits.js";
+import { note, pageHead, problem, section, showError, stateBadge, verdictBadges, warning } from "../parts/bits.js";
 import { reportOf } from "../parts/report.js";
 import { actions } from "./job/actions.js";
 import { Curves } from "./job/curves.js";
 import { downloadsOf, factsOf, specOf } from "./job/details.js";
+import { statusOf } from "./job/status.js";
 import { fillEvents, fillPhases, Timeline } from "./job/timeline.js";
 
 export const title = "Job";
 const SECOND = 1000;
-const WAITING = 0.05;
 const PARTS = [
   ["results", "Results"],
   ["training", "Training"],
@@ -216,37 +205,7 @@ class JobPage {
 
   /** @param {any} job */
   _showStatus(job) {
-    this._once("status", [job.state, job.error, job.progress], () => {
-      const isOver = TERMINAL.has(job.state);
-      const ways =
-        job.error?.class === "infrastructure"
-          ? "A worker or its machine failed: a retry may succeed."
-          : "The input must change: a retry by the same spec would fail in the same way.";
-      fill(
-        this.status,
-        job.error
-          ? note(
-              isOver ? "bad" : "warn",
-              el(
-                "p",
-                null,
-                el("strong", null, isOver ? "The job failed. " : "The latest attempt broke off. "),
-                ...rich(job.error.message),
-              ),
-              el("p", null, el("code", null, job.error.code), " ", isOver ? ways : "It is tried again by itself."),
-            )
-          : null,
-        isOver
-          ? null
-          : el(
-              "div",
-              { class: "note" },
-              el("p", null, stateOf(job.state).meaning ?? ""),
-              progressOf(job),
-              el("div", { class: "meta" }, ...speedOf(job.progress).map((each) => el("span", null, each))),
-            ),
-      );
-    });
+    this._once("status", [job.state, job.error, job.progress], () => fill(this.status, ...statusOf(job)));
   }
 
   _showWarnings() {
@@ -292,14 +251,4 @@ class JobPage {
       ? "good"
       : "plain";
   }
-}
-
-/** @param {any} progress @returns {string[]} How fast a job trains, in words. */
-function speedOf({ samples_per_second: speed, eta_seconds: eta, epoch, epochs, input_wait: waiting }) {
-  return [
-    epochs ? `epoch ${count(epoch)} of ${count(epochs)}` : "",
-    speed ? `${count(Math.round(speed))} rows/s` : "",
-    eta ? `training ends in ${duration(eta)}` : "",
-    waiting > WAITING ? `waits for rows ${share(waiting)} of the time` : "",
-  ].filter(Boolean);
 }

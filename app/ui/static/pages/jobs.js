@@ -132,7 +132,7 @@ function columns(selected, onSelect) {
       cell: (job) => [
         progressOf(job),
         job.error && job.state === "failed"
-          ? el("small", { class: "problem", title: job.error.message }, job.error.code)
+          ? el("div", null, el("small", { class: "problem", title: job.error.message }, job.error.code))
           : null,
       ],
     },

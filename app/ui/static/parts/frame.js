@@ -13,6 +13,10 @@ const THEMES = [
 
 /** Fill the frame, and keep it right. */
 export function install() {
+  // Their addresses are relative to the page that was loaded, and later pages may be in another folder.
+  for (const link of document.querySelectorAll("header a[href], link[rel=icon]")) {
+    link.setAttribute("href", /** @type {HTMLAnchorElement | HTMLLinkElement} */ (link).href);
+  }
   const who = el("span", { class: "who" });
   const leave = el(
     "button",

@@ -109,10 +109,12 @@ function filterForm(filters, chosen, onChange) {
         )
       : el("input", { name, type: type ?? "search", autocomplete: "off", spellcheck: "false" });
     input.value = chosen[name] ?? "";
+    const tell = () => onChange(name, input.value.trim());
     let timer = 0;
-    input.addEventListener("input", () => {
+    input.addEventListener(options ? "change" : "input", () => {
       clearTimeout(timer);
-      timer = window.setTimeout(() => onChange(name, input.value.trim()), options ? 0 : TYPING);
+      if (options) tell();
+      else timer = window.setTimeout(tell, TYPING);
     });
     return el("label", null, label, input);
   });

@@ -3,6 +3,7 @@
 import { colour, el, fill, say, svg } from "../lib/dom.js";
 import { count, figure } from "../lib/format.js";
 import { plainTable } from "./bits.js";
+import { isSeed, joined, looks } from "./lines.js";
 
 /** @typedef {import("../lib/series.js").Group} Group */
 /** @typedef {import("../lib/series.js").Line} Line */
@@ -10,7 +11,6 @@ import { plainTable } from "./bits.js";
 const FOLDER = "../vendor/uplot-1.6.32/";
 const HEIGHT = 240;
 const MOST_VISIBLE = 8;
-const COLOURS = 6;
 const REDRAW = 500;
 const DASHED = [5, 4];
 const FAINT = 0.45;
@@ -27,41 +27,6 @@ function uplot() {
     library = import("../vendor/uplot-1.6.32/uPlot.esm.js").then((found) => found.default);
   }
   return library;
-}
-
-/** @typedef {{ colour: string, isDashed: boolean, isFaint: boolean }} Look */
-
-/**
- * How lines look, by name: of one measure a colour for each role, as in the reports, else one for each measure.
- * Controls are dashed, further seeds faint.
- * @param {Line[]} lines
- * @returns {Map<string, Look>}
- */
-function looks(lines) {
-  const owns = [...new Set(lines.map((line) => line.own))];
-  const role = (/** @type {string} */ party) => (isControl(party) ? "control" : isSeed(party) ? "student" : party);
-  const roles = [...new Set(["student", "control", ...lines.map((line) => role(line.party))])];
-  return new Map(
-    lines.map((line) => {
-      const place = owns.length > 1 ? owns.indexOf(line.own) : roles.indexOf(role(line.party));
-      const look = {
-        colour: `--c${place % COLOURS}`,
-        isDashed: isControl(line.party),
-        isFaint: isSeed(line.party),
-      };
-      return [line.name, look];
-    }),
-  );
-}
-
-/** @param {string} party */
-function isControl(party) {
-  return party.endsWith("control");
-}
-
-/** @param {string} party */
-function isSeed(party) {
-  return party.startsWith("repeat");
 }
 
 /** One chart: the lines of a group by step, a legend that shows and hides them, and their values as a table. */
@@ -234,7 +199,7 @@ export class Chart {
     this._readAt(null);
   }
 
-  /** @param {Line} line @param {Look} look */
+  /** @param {Line} line @param {import("./lines.js").Look} look */
   _entry(line, look) {
     const box = el("input", { type: "checkbox", checked: this.visible.get(line.name) });
     box.addEventListener("change", () => {
@@ -289,23 +254,4 @@ export class Chart {
       }),
     );
   }
-}
-
-/**
- * The points of lines on common steps; of a logarithm the positive ones.
- * @param {Line[]} lines
- * @param {boolean} isLog
- * @returns {(number | null | undefined)[][]}
- */
-function joined(lines, isLog) {
-  const steps = [...new Set(lines.flatMap((line) => line.points.map((point) => point.step)))].sort((a, b) => a - b);
-  return [
-    steps,
-    ...lines.map((line) => {
-      const values = new Map(
-        line.points.map((point) => [point.step, isLog && (point.value ?? 0) <= 0 ? null : point.value]),
-      );
-      return steps.map((step) => values.get(step));
-    }),
-  ];
 }

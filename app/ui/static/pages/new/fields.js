@@ -54,10 +54,12 @@ export function textField(
   { hint = "", parse = (text) => text || undefined, show = (value) => String(value ?? ""), mode } = {},
 ) {
   const control = el("input", { type: "text", autocomplete: "off", spellcheck: "false", inputmode: mode });
-  control.addEventListener("input", () => {
+  const write = () => {
     put(owner.spec(), pointer, parse(control.value.trim()));
     owner.onChange();
-  });
+  };
+  control.addEventListener("input", write);
+  control.addEventListener("change", write);
   const read = (/** @type {Spec} */ spec) => {
     const value = at(spec, pointer);
     if (document.activeElement !== control || JSON.stringify(parse(control.value.trim())) !== JSON.stringify(value))

@@ -34,7 +34,9 @@ export function dryRunOf(found, spec) {
       ["Test rows looked at", found.test_looks ? `by ${counted(found.test_looks, "job")} before` : "by no job yet"],
     ]),
     found.warnings.length ? el("div", null, el("h2", null, "Warnings"), ...found.warnings.map(warning)) : null,
-    chosen.length ? el("div", null, el("h2", null, "Chosen for you"), el("ul", { class: "plain" }, ...chosen)) : null,
+    chosen.length
+      ? el("div", null, el("h2", null, "Chosen for you"), el("ul", { class: "plain" }, ...chosen))
+      : null,
     el(
       "details",
       { class: "spec" },
@@ -47,7 +49,14 @@ export function dryRunOf(found, spec) {
 /** @param {string} pointer @param {any} chosen @returns {HTMLElement} A value that was left out, and why it is what it is. */
 function chosenOf(pointer, { value, because }) {
   const text = typeof value === "object" ? JSON.stringify(value) : String(value);
-  return el("li", null, el("code", null, pointer), " ", el("strong", null, text), el("div", { class: "soft" }, ...rich(because)));
+  return el(
+    "li",
+    null,
+    el("code", null, pointer),
+    " ",
+    el("strong", null, text),
+    el("div", { class: "soft" }, ...rich(because)),
+  );
 }
 
 /**

@@ -20,6 +20,11 @@ export const NETWORKS = /** @type {Record<string, Spec>} */ ({
   },
 });
 
+/** @param {any} value @returns {any[]} A list, also while what is written in its place is none. */
+export function listOf(value) {
+  return Array.isArray(value) ? value : [];
+}
+
 /** @param {any} dataset @returns {string[]} Targets that a model can learn. */
 export function learnable(dataset) {
   return Object.entries(dataset?.targets ?? {})
