@@ -16,7 +16,7 @@ from selenium.webdriver.remote.webelement import WebElement
 T = TypeVar("T")
 BINARIES: Final = {"chromium": shutil.which("chromium"), "chromedriver": shutil.which("chromedriver")}
 AXE: Final = Path(__file__).with_name("axe-core-4.14.1") / "axe.min.js"
-LONG: Final = 15.0
+LONG: Final = 90.0
 """Seconds that a test waits for what must come: never the time that it may take."""
 
 
@@ -60,8 +60,8 @@ class Page:
         """Set the size of the window and the theme of the system."""
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
         theme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)  # type: ignore[no-untyped-call]  # selenium's
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": theme})  # type: ignore[no-untyped-call]  # selenium's
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": theme})
 
     def sign_in(self, key: str) -> None:
         """Sign in at the dialog."""
@@ -100,7 +100,7 @@ class Page:
 
     def run(self, script: str, *arguments: object) -> Any:
         """What a script in the page returns."""
-        return self.driver.execute_script(script, *arguments)  # type: ignore[no-untyped-call]  # selenium's
+        return self.driver.execute_script(script, *arguments)
 
     def wait(self, found: Callable[[], T], *, seconds: float = LONG) -> T:
         """What a function returns, once that is true and it finds its elements."""
@@ -114,7 +114,9 @@ class Page:
             except (StaleElementReferenceException, WebDriverException) as error:
                 last = error
             time.sleep(0.05)
-        raise AssertionError(f"it did not come to hold: {last}; the page says: {' / '.join(self.text('body').split(chr(10)))[:1500]}")
+        raise AssertionError(
+            f"it did not come to hold: {last}; the page says: {' / '.join(self.text('body').split(chr(10)))[:1500]}"
+        )
 
     def wait_for(self, words: str, selector: str = "main") -> None:
         """Wait until an element shows these words."""
@@ -124,17 +126,17 @@ class Page:
         """Keep a picture of the whole page."""
         size = self.run("return [innerWidth, document.documentElement.scrollHeight]")
         whole = {"width": size[0], "height": min(size[1], 6000), "deviceScaleFactor": 1, "mobile": False}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", whole)  # type: ignore[no-untyped-call]  # selenium's
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", whole)
         self.driver.save_screenshot(str(self._pictures / f"{name}.png"))
 
     def complaints(self) -> list[str]:
         """What the console has complained of since the last call."""
-        entries = self.driver.get_log("browser")  # type: ignore[no-untyped-call]  # selenium's
+        entries = self.driver.get_log("browser")
         return [f"{each['source']}: {each['message']}" for each in entries if each["level"] == "SEVERE"]
 
     def hosts(self) -> set[str]:
         """The hosts that were asked for anything since the last call."""
-        entries = self.driver.get_log("performance")  # type: ignore[no-untyped-call]  # selenium's
+        entries = self.driver.get_log("performance")
         messages = [json.loads(each["message"])["message"] for each in entries]
         asked = [each["params"]["request"]["url"] for each in messages if each["method"] == "Network.requestWillBeSent"]
         return {urlsplit(each).netloc for each in asked if each.startswith(("http:", "https:", "ws:", "wss:"))}
@@ -142,7 +144,7 @@ class Page:
     def violations(self) -> list[str]:
         """What axe-core finds serious or critical on the page as it is."""
         self.run(AXE.read_text())
-        found = self.driver.execute_async_script(  # type: ignore[no-untyped-call]  # selenium's
+        found = self.driver.execute_async_script(
             "const done = arguments[0]; axe.run({resultTypes: ['violations']}).then((found) => done(found.violations))"
         )
         serious = [each for each in found if each["impact"] in ("serious", "critical")]

@@ -31,8 +31,9 @@ class Things:
 
     def upload(self, resource: str, manifest: dict[str, Any], name: str, content: bytes) -> dict[str, Any]:
         """POST manifest and file; the resource once its inspection has ended."""
-        files = {"manifest": (None, json.dumps(manifest)), "file": (name, content)}
-        made = self.http.post(f"/v1/{resource}", files=files)
+        made = self.http.post(
+            f"/v1/{resource}", files={"manifest": (None, json.dumps(manifest)), "file": (name, content)}
+        )
         assert made.status_code == 201, made.text
         return self.ended(resource, made.json()["id"])
 
@@ -116,9 +117,7 @@ def _driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], A
 
 
 @pytest.fixture
-def stranger(
-    _driver: Callable[[], Any], things: Things, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Page]:
+def stranger(_driver: Callable[[], Any], things: Things, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     """The dashboard in a browser that nobody has signed in with. The pages ask no other host for anything."""
     pictures = Path(os.environ.get(PICTURES) or tmp_path_factory.getbasetemp() / "pictures")
     pictures.mkdir(parents=True, exist_ok=True)

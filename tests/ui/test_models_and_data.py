@@ -1,5 +1,7 @@
 """Models and datasets, comparisons, the system."""
 
+from functools import partial
+
 from selenium.webdriver.support.ui import Select
 
 from tests.ui.browser import Page
@@ -42,7 +44,7 @@ def test_a_dataset_shows_rows_labels_and_splits(page: Page, things: Things) -> N
 def test_jobs_are_compared_side_by_side_and_by_cost(page: Page, things: Things) -> None:
     page.open("jobs?text=small")
     for name in ("small", "smaller"):
-        page.wait(lambda name=name: page.one(f'tr[data-id="{things.ids[name]}"] input')).click()
+        page.wait(partial(page.one, f'tr[data-id="{things.ids[name]}"] input')).click()
     page.button("Compare 2 jobs").click()
     page.wait_for("Against the control")
     assert "/student/hidden" in page.text()

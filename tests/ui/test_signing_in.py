@@ -29,7 +29,9 @@ def test_a_wrong_key_is_refused_in_words_and_the_right_one_goes_on_to_the_page_a
 def test_the_key_is_in_nothing_that_a_script_can_read(page: Page, things: Things) -> None:
     page.open("jobs?text=small")
     page.wait_for("small")
-    read = "return JSON.stringify([document.cookie, {...localStorage}, {...sessionStorage}, location.href, history.state])"
+    read = (
+        "return JSON.stringify([document.cookie, {...localStorage}, {...sessionStorage}, location.href, history.state])"
+    )
     kept = page.run(read) + page.run("return document.documentElement.outerHTML")
     assert things.service.key not in kept
     assert page.run("return document.cookie") == ""
@@ -77,7 +79,7 @@ def test_a_key_that_is_revoked_while_somebody_watches_is_said_so(stranger: Page,
 def test_what_changes_something_is_refused_without_the_token(page: Page, things: Things) -> None:
     script = "const done = arguments[1]; fetch(arguments[0], {method: 'POST'}).then((a) => a.json()).then(done)"
     address = f"{things.service.url}/v1/jobs/{things.ids['small']}/cancel"
-    found = page.driver.execute_async_script(script, address)  # type: ignore[no-untyped-call]  # selenium's
+    found = page.driver.execute_async_script(script, address)
     assert found["code"] == "csrf_token_needed"
     assert ["403" in each for each in page.complaints()] == [True]
 
@@ -92,7 +94,7 @@ def test_the_policy_lets_no_page_run_other_scripts_or_ask_other_hosts(page: Page
       document.body.setAttribute("style", "color: red");
       fetch("http://127.0.0.1:9/").catch(() => setTimeout(() => done([blocked, window.ran ?? false]), 0));
     """
-    blocked, ran = page.driver.execute_async_script(script)  # type: ignore[no-untyped-call]  # selenium's
+    blocked, ran = page.driver.execute_async_script(script)
     assert not ran
     assert {"connect-src", "style-src-attr"} <= set(blocked)
     assert {"trusted-types", "require-trusted-types-for"} & set(blocked)

@@ -21,14 +21,21 @@ export function pathOf(id) {
 
 /** @param {string[]} ids @returns {Promise<void>} Once the names of all of them are known, as far as they have any. */
 export async function learn(ids) {
-  for (const id of ids) if (!known.has(id)) wanted.add(id);
-  if (!wanted.size) return;
-  asking ??= Promise.resolve()
-    .then(ask)
-    .finally(() => {
-      asking = null;
-    });
-  await asking;
+  // What is asked for already may have left without these ids: then they are in the next request.
+  for (let left = unknown(ids); left.length; left = unknown(ids)) {
+    for (const id of left) wanted.add(id);
+    asking ??= Promise.resolve()
+      .then(ask)
+      .finally(() => {
+        asking = null;
+      });
+    await asking;
+  }
+}
+
+/** @param {string[]} ids @returns {string[]} */
+function unknown(ids) {
+  return ids.filter((id) => !known.has(id));
 }
 
 async function ask() {

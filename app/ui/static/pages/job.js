@@ -18,6 +18,8 @@ import { fillEvents, fillPhases, Timeline } from "./job/timeline.js";
 
 export const title = "Job";
 const SECOND = 1000;
+/** Milliseconds between two looks at an ended job, which can be deleted. */
+const SELDOM = 10_000;
 const PARTS = [
   ["results", "Results"],
   ["training", "Training"],
@@ -29,7 +31,16 @@ const PARTS = [
 /** @param {import("../lib/router.js").Place} place */
 export function show({ main, id, signal }) {
   const page = new JobPage(main, id, signal);
-  poll((within) => page.update(within), { signal, onError: (error) => page.fail(error) });
+  const onError = (/** @type {ApiError} */ error) => page.fail(error);
+  const look = (/** @type {AbortSignal} */ within) => get(`v1/jobs/${id}`, {}, within).then(() => undefined);
+  poll(
+    async (within) => {
+      if (await page.update(within)) return undefined;
+      poll(look, { every: SELDOM, signal, onError });
+      return false;
+    },
+    { signal, onError },
+  );
 }
 
 class JobPage {

@@ -108,7 +108,15 @@ async function draw(main, model, signal) {
     ),
   );
   const job = await lineageOf(lineage, model, signal);
-  if (isReady) fill(trying, tryIt(model, { datasets: await datasetsFor(job, signal), signal }));
+  if (isReady)
+    fill(
+      trying,
+      tryIt(model, {
+        datasets: await datasetsFor(job, signal),
+        hasTeachers: teachersOf(job?.spec).length > 0,
+        signal,
+      }),
+    );
 }
 
 /** @param {any} model */

@@ -13,10 +13,10 @@ const MOST_TYPED = 4096;
 
 /**
  * @param {any} model
- * @param {{ datasets: { id: string, name: string }[], signal: AbortSignal }} options The datasets whose rows it may read, the likeliest first.
+ * @param {{ datasets: { id: string, name: string }[], hasTeachers: boolean, signal: AbortSignal }} options The datasets whose rows it may read, the likeliest first.
  * @returns {HTMLElement}
  */
-export function tryIt(model, { datasets, signal }) {
+export function tryIt(model, { datasets, hasTeachers, signal }) {
   const [typedId, fileId] = [newId("typed"), newId("file")];
   const answer = el("div", { "aria-live": "polite" });
   const compare = el("input", { type: "checkbox" });
@@ -63,9 +63,7 @@ export function tryIt(model, { datasets, signal }) {
   return el(
     "div",
     null,
-    model.source.type === "job"
-      ? el("div", { class: "choices" }, el("label", null, compare, "Also ask its teachers"))
-      : null,
+    hasTeachers ? el("div", { class: "choices" }, el("label", null, compare, "Also ask its teachers")) : null,
     answer,
     datasets.length
       ? el("div", { class: "field" }, el("span", { class: "label" }, "Rows of a dataset"), source, preview)
