@@ -1,0 +1,119 @@
+// @ts-check
+// Rows of a dataset, drawn or written, as a preview has them.
+import { el } from "../lib/dom.js";
+import { duration, figure } from "../lib/format.js";
+import { svg } from "../lib/dom.js";
+
+/** @typedef {any} PreviewRow */
+
+const MOST_VALUES = 24;
+const MOST_TEXT = 600;
+
+/** @param {any} value @param {string} name @returns {HTMLElement} One input of a row. */
+export function inputOf(value, name) {
+  if (value.image) return el("img", { src: value.image, alt: `${name}, an image`, loading: "lazy" });
+  if (value.text !== undefined) return el("p", null, textOf(value.text));
+  if (value.sound) return soundOf(value.sound, name);
+  return valuesOf(value, name);
+}
+
+/** @param {any} text */
+function textOf(text) {
+  const words = Array.isArray(text) ? text.join(" ⏐ ") : String(text);
+  return words.length > MOST_TEXT ? `${words.slice(0, MOST_TEXT)} …` : words;
+}
+
+/** @param {any} sound @param {string} name @returns {HTMLElement} The loudness of a sound over its time. */
+function soundOf({ seconds, envelope }, name) {
+  const most = Math.max(...envelope.map(Math.abs)) || 1;
+  const width = 100 / Math.max(1, envelope.length);
+  return el(
+    "div",
+    null,
+    svg(
+      "svg",
+      {
+        class: "drawing",
+        viewBox: "0 0 100 30",
+        preserveAspectRatio: "none",
+        role: "img",
+        "aria-label": `${name}, loudness over ${duration(seconds)}`,
+      },
+      ...envelope.map((/** @type {number} */ value, /** @type {number} */ i) => {
+        const height = Math.max(0.5, (28 * Math.abs(value)) / most);
+        return svg("rect", { x: i * width, y: 15 - height / 2, width: width * 0.8, height, fill: "var(--c0)" });
+      }),
+    ),
+    el("small", { class: "soft" }, duration(seconds)),
+  );
+}
+
+/** @param {any} value @param {string} name @returns {HTMLElement} */
+function valuesOf({ values, columns, shape }, name) {
+  const flat = [values].flat(8);
+  const written = (/** @type {any} */ each) =>
+    typeof each === "number" ? figure(each) : each === null ? "missing" : String(each);
+  if (columns && columns.length === flat.length) {
+    return el(
+      "p",
+      null,
+      ...flat
+        .slice(0, MOST_VALUES)
+        .flatMap((each, i) => [el("small", { class: "soft" }, `${columns[i]} `), written(each), " "]),
+      flat.length > MOST_VALUES ? "…" : null,
+    );
+  }
+  const of = shape?.length ? ` of ${shape.join(" × ")}` : "";
+  return el(
+    "p",
+    { title: `${name}${of}` },
+    flat.slice(0, MOST_VALUES).map(written).join(", "),
+    flat.length > MOST_VALUES ? ` … (${flat.length} numbers${of})` : "",
+  );
+}
+
+/** @param {any} label @returns {string} */
+function labelOf(label) {
+  if (label === null || label === undefined) return "no label";
+  if (Array.isArray(label)) return label.slice(0, 8).map(labelOf).join(", ") + (label.length > 8 ? " …" : "");
+  return typeof label === "number" ? figure(label) : String(label);
+}
+
+/**
+ * Rows as a list.
+ * @param {PreviewRow[]} rows
+ * @param {(row: PreviewRow, item: HTMLElement) => import("../lib/dom.js").Child} [more]
+ * @returns {HTMLElement}
+ */
+export function rowList(rows, more) {
+  const isWordy = rows.some((row) => Object.values(row.inputs).some((each) => !(/** @type {any} */ (each).image)));
+  return el(
+    "ul",
+    { class: isWordy ? "rows wordy" : "rows" },
+    ...rows.map((row) => {
+      const names = Object.keys(row.inputs);
+      const targets = Object.entries(row.targets ?? {});
+      const item = el(
+        "li",
+        null,
+        ...names.flatMap((name) => [
+          names.length > 1 ? el("small", { class: "soft" }, name) : null,
+          inputOf(row.inputs[name], name),
+        ]),
+        el(
+          "div",
+          null,
+          ...targets.flatMap(([name, label]) => [
+            el("small", { class: "soft" }, `${name} `),
+            el("span", null, labelOf(label)),
+            " ",
+          ]),
+        ),
+        el("small", { class: "soft" }, `row ${row.row}, ${row.split}`),
+      );
+      const extra = more?.(row, item);
+      if (extra) item.append(/** @type {Node} */ (extra));
+      return item;
+    }),
+  );
+}
