@@ -3,7 +3,7 @@
 import { ApiError, send } from "../lib/api.js";
 import { el, newId } from "../lib/dom.js";
 import { show } from "../lib/router.js";
-import { askBy, begin, session } from "../lib/session.js";
+import { askBy, begin, renew, session } from "../lib/session.js";
 import { signInReason } from "../lib/wording.js";
 
 /** Show the sign-in wherever a request needs a session. */
@@ -13,7 +13,9 @@ export function install() {
 
 /** @returns {Promise<void>} Find the session of the cookie, or have somebody sign in. */
 export async function start() {
-  begin(await send("GET", "ui/session"));
+  const found = await send("GET", "ui/session");
+  if (found) begin(found);
+  else await renew("session_needed");
 }
 
 /** End the session; everything that the page holds goes with it. */
