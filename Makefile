@@ -18,7 +18,7 @@ export PYTHONDONTWRITEBYTECODE :=
 QUICK := tests/unit tests/contracts tests/golden \
 	$(addprefix tests/engine/,balancing data losses models training)
 
-.PHONY: help setup browser demo demo-images demo-audio demo-text serve quick test test-all check format bench accuracy accuracy-defaults multitask-accuracy digests gpu faults golden mutants fuzz large resolve clean
+.PHONY: help setup browser pictures demo demo-images demo-audio demo-text serve quick test test-all check format bench accuracy accuracy-defaults multitask-accuracy digests gpu faults golden mutants fuzz large resolve clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -55,6 +55,9 @@ browser: setup  ## what tests of the dashboard need beside: Chromium, its driver
 		{ apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium chromium-driver >/dev/null; }
 	@test -f $(AXE) || { mkdir -p $(dir $(AXE)) && npm pack --silent axe-core@$(AXE_VERSION) --pack-destination $(dir $(AXE)) \
 		&& tar -xzf $(dir $(AXE))axe-core-$(AXE_VERSION).tgz -C $(dir $(AXE)) --strip-components=1 package/axe.min.js; }
+
+pictures: browser  ## the pictures of the tour, taken from a running service (needs Chromium)
+	$(BIN)/python -m tests.demo.tour
 
 test: setup      ## the whole suite, on SQLite and PostgreSQL
 	$(BIN)/python -m pytest -n 3 --dist worksteal -q tests

@@ -58,6 +58,12 @@ def test_tasks_are_names_or_objects_with_teachers() -> None:
     ]
 
 
+@pytest.mark.parametrize("text", ["", "../models", "a/b", "job 1", "job_1?wait=60"])
+def test_a_text_that_is_no_id_does_not_become_a_path(text: str) -> None:
+    with pytest.raises(Unreadable, match="expected an id such as"):
+        specs.identity(text)
+
+
 def test_one_and_several_teachers_at_once_are_refused() -> None:
     with pytest.raises(TypeError, match="put all of them into `teachers`"):
         specs.distill("ds_1", None, MODEL, [MODEL], None, {})

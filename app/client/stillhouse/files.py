@@ -28,4 +28,4 @@ def target_of(path: str | Path | None, model: ModelFields, form: str | None) -> 
     if path is not None and not where.is_dir():
         return where
     shown = form or model.format
-    return where / f"{model.id}.{_ENDINGS.get(shown, shown)}"
+    return where / Path(f"{model.id}.{_ENDINGS.get(shown, shown)}").name  # whatever a server calls it, in this folder

@@ -1,13 +1,15 @@
 """Job specs from what callers have at hand: objects of the client stand for their ids."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, time
 from math import isfinite
-from typing import Any
+from typing import Any, Final
 
 from stillhouse.documents import JSON, JobFields, ModelFields, Resource
 from stillhouse.errors import Unreadable
 
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,200}")
 Reference = Resource | str
 """A model, dataset or job, or its id."""
 Teacher = Reference | Mapping[str, Any]
@@ -35,8 +37,11 @@ def plain(value: Any) -> Any:
 
 
 def identity(value: Reference) -> str:
-    """The id of a resource."""
-    return value if isinstance(value, str) else value.id
+    """The id of a resource. Raises Unreadable for a text that is none, so that it cannot become another path."""
+    found = value if isinstance(value, str) else value.id
+    if not _ID.fullmatch(found):
+        raise Unreadable("expected an id such as job_…, mdl_… or ds_…, found another text: the lists have the ids")
+    return found
 
 
 def _network(network: Network | None) -> Any:

@@ -1,5 +1,6 @@
 """What is sent again, and what is said when that does not help."""
 
+import logging
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -139,6 +140,22 @@ def test_a_key_does_not_follow_a_redirect_to_another_server(client: Make, tmp_pa
             assert found.download(tmp_path / "file").read_bytes() == b"bytes"
             assert server.asked[1].headers["Authorization"] == "Bearer the-key"
         assert "Authorization" not in store.asked[0].headers
+
+
+def test_no_log_has_the_key(client: Make, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with scripted([problem(503, "unavailable"), JOB]) as server:
+        client(server.url).jobs.get("job_1")
+    assert "http" in caplog.text
+    assert "the-key" not in caplog.text
+
+
+def test_a_file_is_written_where_it_was_asked_for_whatever_a_server_calls_it(client: Make, tmp_path: Path) -> None:
+    model = Answer(200, {"id": "../../mdl_1", "format": "a/b"})
+    with scripted([model, Answer(200, b"bytes", kind="application/octet-stream")]) as server:
+        path = client(server.url).models.get("mdl_1").download(tmp_path)
+    assert path.parent == tmp_path
+    assert path.read_bytes() == b"bytes"
 
 
 def test_a_deletion_that_arrived_before_the_connection_broke_is_done(client: Make) -> None:

@@ -23,7 +23,7 @@ def text(topic: str, draw: random.Random) -> str:
 def main() -> None:
     """Upload, train a teacher, distil, ask. The worker needs the extra `text`."""
     draw = random.Random(0)
-    topics = [draw.choice(list(TOPICS)) for _ in range(400)]
+    topics = [draw.choice(list(TOPICS)) for _ in range(320)]
     frame = pandas.DataFrame({"text": [text(topic, draw) for topic in topics], "topic": topics})
     with Client() as client:
         dataset = client.datasets.upload(frame, name="topics", targets="topic")
@@ -31,7 +31,7 @@ def main() -> None:
         config = {"num_hidden_layers": 1, "num_attention_heads": 2}
         large = {"family": "huggingface", "name": "bert", "config": {**config, "hidden_size": 64}}
         small = {"family": "huggingface", "name": "bert", "config": {**config, "hidden_size": 16}}
-        short = {"epochs": 12, "batch_size": 16, "learning_rate": 0.003}
+        short = {"epochs": 10, "batch_size": 16, "learning_rate": 0.003}
         teacher = client.jobs.train(dataset, large, training=short)
         job = client.jobs.distill(dataset, small, teacher=teacher, repeats=1, training=short).wait()
         print(job.report.text)

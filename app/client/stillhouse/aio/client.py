@@ -19,7 +19,8 @@ class AsyncClient:
     `url` and `key` are, where they are left out, those of STILLHOUSE_URL and STILLHOUSE_KEY, or what `stillhouse login`
     stored. `timeout`: seconds to wait for a connection, and for an answer beyond the time that a call is known to take.
     `retries`: how often a failed request is repeated. `progress`: whether waits and transfers show a bar; when left
-    out, in terminals and notebooks. Close it, or use it in a `async with` block.
+    out, in terminals and notebooks. Files are read, written and hashed in the thread of the event loop. Close it, or
+    use it in an `async with` block.
     """
 
     def __init__(

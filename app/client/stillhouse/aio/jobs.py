@@ -10,7 +10,8 @@ from stillhouse.aio.models import AsyncModel
 from stillhouse.documents import Comparison, DryRun, Event, JobFields
 from stillhouse.drivers import AsyncDriver
 from stillhouse.errors import Conflict
-from stillhouse.flows import jobs, resources
+from stillhouse.flows import jobs as calls
+from stillhouse.flows import resources
 from stillhouse.flows.downloads import downloaded
 from stillhouse.flows.events import events, past_events
 from stillhouse.flows.steps import JSON
@@ -78,13 +79,13 @@ class AsyncJob(JobFields):
 
     async def report_as(self, format: str) -> str:
         """Its report for people: `text`, `markdown` or `html`."""
-        return await self._session.driver.run(jobs.shown_report(self.id, format, self._session.retries))
+        return await self._session.driver.run(calls.shown_report(self.id, format, self._session.retries))
 
     async def student(self) -> AsyncModel:
         """The model that it made, read from the service. Raises Conflict where there is none."""
         model = self.student_id or (await self.refresh()).student_id
         if model is None:
-            raise Conflict(*jobs.without_student(self.json))
+            raise Conflict(*calls.without_student(self.json))
         flow = resources.get(f"/v1/models/{model}", self._session.retries)
         return AsyncModel(await self._session.driver.run(flow), self._session)
 
@@ -114,13 +115,13 @@ class AsyncJob(JobFields):
         return await self._act("resume")
 
     async def _act(self, action: str) -> Self:
-        self.json = await self._session.driver.run(jobs.acted(self.id, action, self._session.retries))
+        self.json = await self._session.driver.run(calls.acted(self.id, action, self._session.retries))
         return self
 
     async def retry(self, *, from_checkpoint: bool = False, idempotency_key: str | None = None) -> "AsyncJob":
         """Repeat a failed or cancelled job as a new one, from the start or from its newest checkpoint."""
         body = {"from_checkpoint": from_checkpoint}
-        flow = jobs.posted(f"{self._path}/retry", body, self._session.retries, idempotency_key)
+        flow = calls.posted(f"{self._path}/retry", body, self._session.retries, idempotency_key)
         return AsyncJob(await self._session.driver.run(flow), self._session)
 
     async def delete(self) -> None:
@@ -139,12 +140,12 @@ class AsyncJobs:
     ) -> AsyncJob:
         """Submit a job by its spec; objects of the client in it stand for their ids."""
         body = specs.plain(spec)
-        flow = jobs.posted("/v1/jobs", body, self._session.retries, idempotency_key, priority=priority)
+        flow = calls.posted("/v1/jobs", body, self._session.retries, idempotency_key, priority=priority)
         return AsyncJob(await self._session.driver.run(flow), self._session)
 
     async def dry_run(self, spec: Mapping[str, Any]) -> DryRun:
         """Check a spec in full and resolve it; nothing is written or queued."""
-        return DryRun(await self._session.driver.run(jobs.dry_run(specs.plain(spec), self._session.retries)))
+        return DryRun(await self._session.driver.run(calls.dry_run(specs.plain(spec), self._session.retries)))
 
     async def train(
         self,
@@ -210,7 +211,7 @@ class AsyncJobs:
     ) -> AsyncJob:
         """Submit the export of a ready model as `onnx`, `int8` (on the rows of a dataset) or `fp16`."""
         body = resources.given({"format": format, "dataset": None if dataset is None else identity(dataset)})
-        flow = jobs.posted(f"/v1/models/{identity(model)}/exports", body, self._session.retries, idempotency_key)
+        flow = calls.posted(f"/v1/models/{identity(model)}/exports", body, self._session.retries, idempotency_key)
         return AsyncJob(await self._session.driver.run(flow), self._session)
 
     async def get(self, job: Reference) -> AsyncJob:
@@ -231,10 +232,10 @@ class AsyncJobs:
         params, made = {"state": state, "kind": kind, "label": labels}, partial(AsyncJob, session=self._session)
         return self._session.driver.iterate(resources.listed("/v1/jobs", self._session.retries, made, limit, params))
 
-    async def compare(self, jobs_: Iterable[Reference]) -> Comparison:
+    async def compare(self, jobs: Iterable[Reference]) -> Comparison:
         """Compare succeeded jobs on one test split: ranked, each against the control, with corrected intervals."""
-        identities = [identity(each) for each in jobs_]
-        return Comparison(await self._session.driver.run(jobs.compared(identities, self._session.retries)))
+        identities = [identity(each) for each in jobs]
+        return Comparison(await self._session.driver.run(calls.compared(identities, self._session.retries)))
 
     async def cancel(self, job: Reference) -> AsyncJob:
         """Cancel a job by its id."""
@@ -249,7 +250,7 @@ class AsyncJobs:
         return await self._act(job, "resume")
 
     async def _act(self, job: Reference, action: str) -> AsyncJob:
-        flow = jobs.acted(identity(job), action, self._session.retries)
+        flow = calls.acted(identity(job), action, self._session.retries)
         return AsyncJob(await self._session.driver.run(flow), self._session)
 
     async def delete(self, job: Reference) -> None:

@@ -9,7 +9,8 @@ from stillhouse import specs
 from stillhouse.documents import Comparison, DryRun, Event, JobFields
 from stillhouse.drivers import SyncDriver
 from stillhouse.errors import Conflict
-from stillhouse.flows import jobs, resources
+from stillhouse.flows import jobs as calls
+from stillhouse.flows import resources
 from stillhouse.flows.downloads import downloaded
 from stillhouse.flows.events import events, past_events
 from stillhouse.flows.steps import JSON
@@ -79,14 +80,14 @@ class Job(JobFields):
 
     def report_as(self, format: str) -> str:
         """Its report for people: `text`, `markdown` or `html`."""
-        return self._session.driver.run(jobs.shown_report(self.id, format, self._session.retries))
+        return self._session.driver.run(calls.shown_report(self.id, format, self._session.retries))
 
     @property
     def student(self) -> Model:
         """The model that it made, read from the service. Raises Conflict where there is none."""
         model = self.student_id or self.refresh().student_id
         if model is None:
-            raise Conflict(*jobs.without_student(self.json))
+            raise Conflict(*calls.without_student(self.json))
         return Model(
             self._session.driver.run(resources.get(f"/v1/models/{model}", self._session.retries)), self._session
         )
@@ -115,13 +116,13 @@ class Job(JobFields):
         return self._act("resume")
 
     def _act(self, action: str) -> Self:
-        self.json = self._session.driver.run(jobs.acted(self.id, action, self._session.retries))
+        self.json = self._session.driver.run(calls.acted(self.id, action, self._session.retries))
         return self
 
     def retry(self, *, from_checkpoint: bool = False, idempotency_key: str | None = None) -> "Job":
         """Repeat a failed or cancelled job as a new one, from the start or from its newest checkpoint."""
         body = {"from_checkpoint": from_checkpoint}
-        flow = jobs.posted(f"{self._path}/retry", body, self._session.retries, idempotency_key)
+        flow = calls.posted(f"{self._path}/retry", body, self._session.retries, idempotency_key)
         return Job(self._session.driver.run(flow), self._session)
 
     def delete(self) -> None:
@@ -140,12 +141,12 @@ class Jobs:
     ) -> Job:
         """Submit a job by its spec; objects of the client in it stand for their ids."""
         body = specs.plain(spec)
-        flow = jobs.posted("/v1/jobs", body, self._session.retries, idempotency_key, priority=priority)
+        flow = calls.posted("/v1/jobs", body, self._session.retries, idempotency_key, priority=priority)
         return Job(self._session.driver.run(flow), self._session)
 
     def dry_run(self, spec: Mapping[str, Any]) -> DryRun:
         """Check a spec in full and resolve it; nothing is written or queued."""
-        return DryRun(self._session.driver.run(jobs.dry_run(specs.plain(spec), self._session.retries)))
+        return DryRun(self._session.driver.run(calls.dry_run(specs.plain(spec), self._session.retries)))
 
     def train(
         self,
@@ -211,7 +212,7 @@ class Jobs:
     ) -> Job:
         """Submit the export of a ready model as `onnx`, `int8` (on the rows of a dataset) or `fp16`."""
         body = resources.given({"format": format, "dataset": None if dataset is None else identity(dataset)})
-        flow = jobs.posted(f"/v1/models/{identity(model)}/exports", body, self._session.retries, idempotency_key)
+        flow = calls.posted(f"/v1/models/{identity(model)}/exports", body, self._session.retries, idempotency_key)
         return Job(self._session.driver.run(flow), self._session)
 
     def get(self, job: Reference) -> Job:
@@ -232,10 +233,10 @@ class Jobs:
         params, made = {"state": state, "kind": kind, "label": labels}, partial(Job, session=self._session)
         return self._session.driver.iterate(resources.listed("/v1/jobs", self._session.retries, made, limit, params))
 
-    def compare(self, jobs_: Iterable[Reference]) -> Comparison:
+    def compare(self, jobs: Iterable[Reference]) -> Comparison:
         """Compare succeeded jobs on one test split: ranked, each against the control, with corrected intervals."""
-        identities = [identity(each) for each in jobs_]
-        return Comparison(self._session.driver.run(jobs.compared(identities, self._session.retries)))
+        identities = [identity(each) for each in jobs]
+        return Comparison(self._session.driver.run(calls.compared(identities, self._session.retries)))
 
     def cancel(self, job: Reference) -> Job:
         """Cancel a job by its id."""
@@ -250,7 +251,7 @@ class Jobs:
         return self._act(job, "resume")
 
     def _act(self, job: Reference, action: str) -> Job:
-        flow = jobs.acted(identity(job), action, self._session.retries)
+        flow = calls.acted(identity(job), action, self._session.retries)
         return Job(self._session.driver.run(flow), self._session)
 
     def delete(self, job: Reference) -> None:

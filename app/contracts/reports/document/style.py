@@ -23,7 +23,7 @@ p{margin:.3rem 0}
 .charts{display:flex;flex-wrap:wrap;gap:1rem 1.5rem}
 figure{margin:0;flex:1 1 22rem;max-width:29rem;break-inside:avoid}
 figcaption{font-weight:600;font-size:.9rem}
-svg{width:100%;height:auto}
+svg{width:100%;height:auto;overflow:visible}
 svg text{font:11px system-ui,sans-serif;fill:var(--text)}
 svg .x,svg .name{text-anchor:middle}
 svg .y{text-anchor:end}
