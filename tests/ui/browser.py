@@ -131,12 +131,12 @@ class Page:
 
     def complaints(self) -> list[str]:
         """What the console has complained of since the last call."""
-        entries = self.driver.get_log("browser")
+        entries = self.driver.get_log("browser")  # type: ignore[no-untyped-call]  # selenium has no types for it
         return [f"{each['source']}: {each['message']}" for each in entries if each["level"] == "SEVERE"]
 
     def hosts(self) -> set[str]:
         """The hosts that were asked for anything since the last call."""
-        entries = self.driver.get_log("performance")
+        entries = self.driver.get_log("performance")  # type: ignore[no-untyped-call]  # selenium has no types for it
         messages = [json.loads(each["message"])["message"] for each in entries]
         asked = [each["params"]["request"]["url"] for each in messages if each["method"] == "Network.requestWillBeSent"]
         return {urlsplit(each).netloc for each in asked if each.startswith(("http:", "https:", "ws:", "wss:"))}

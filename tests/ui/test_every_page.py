@@ -14,6 +14,7 @@ MOST_BYTES = 150_000
 PAGES = {
     "jobs": ("jobs?text=small", "smaller"),
     "job": ("jobs/{small}", "Digit (test split)"),
+    "relation": ("jobs/{together}", "Cosine of gradients"),
     "compare": ("compare?jobs={small},{smaller}", "Against the control"),
     "models": ("models", "the teacher"),
     "model": ("models/{teacher}", "Ask"),
