@@ -4,8 +4,8 @@ from functools import partial
 
 from selenium.webdriver.support.ui import Select
 
-from tests.ui.browser import Page
-from tests.ui.conftest import Things
+from tests.e2e.ui.browser import Page
+from tests.e2e.ui.conftest import Things
 
 
 def test_a_model_says_where_it_comes_from_and_answers_rows(page: Page, things: Things) -> None:

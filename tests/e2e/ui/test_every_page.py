@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import app.ui
-from tests.ui.browser import Page
-from tests.ui.conftest import Things
+from tests.e2e.ui.browser import Page
+from tests.e2e.ui.conftest import Things
 
 STATIC = Path(app.ui.__file__).parent / "static"
 MOST_BYTES = 150_000
