@@ -65,4 +65,7 @@ def test_the_system_shows_queue_workers_and_versions(page: Page) -> None:
     page.wait_for("Last seen")
     page.one(".card details summary").click()
     page.wait_for("torch ")
-    assert all(words in page.text() for words in ("training", "inspections", "alive", "torch", "sqlite", "free of"))
+    assert all(
+        words in page.text()
+        for words in ("training", "inspections", "alive", "torch", "sqlite", "of 1 busy", "on the disk")
+    )
