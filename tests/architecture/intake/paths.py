@@ -141,7 +141,7 @@ _CHECKPOINT = Covered(
 )
 _ONE_TABLE = Covered("engine/data/formats/test_csv.py", "test_one_table_is_one_dataset_however_it_is_written")
 _CATEGORY = Covered("engine/data/tables/test_category.py", "test_a_category_is_spelt_alike_in_every_format")
-_TABLE_JOB = Covered("e2e/test_tables.py", "test_a_student_of_categories_is_trained_and_keeps_them")
+_TABLE_JOB = Covered("e2e/datasets/test_tables.py", "test_a_student_of_categories_is_trained_and_keeps_them")
 
 TABLE: Final[Mapping[str, Mapping[str, Cell]]] = {
     "1 layouts": _cells(

@@ -18,8 +18,11 @@ const MOST_POINTS = 500;
 const FEW_POINTS = 60;
 /** Points of all series that a page keeps, about. */
 const ROOM = 24_000;
+/** Updates without anything new until everything is fetched again; twice as many each time that this brings nothing. */
 const QUIET_TICKS = 2;
-const REFRESH_TICKS = 15;
+const MOST_QUIET_TICKS = 64;
+/** Updates until everything is fetched again for the first time; then twice as many, and so on. */
+const FIRST_REFRESH = 15;
 
 /**
  * The series of one job. A step asks for new points alone: those after the last step of the runs that advance. Runs
@@ -35,16 +38,21 @@ export class Feed {
     /** @type {Map<string, number>} Ticks since a run advanced, by its prefix. */
     this.idle = new Map();
     this.quiet = 0;
+    this.patience = QUIET_TICKS;
     this.ticks = 0;
+    this.refresh = 0;
   }
 
   /** @param {AbortSignal} signal @param {{ all?: boolean }} [options] @returns {Promise<boolean>} Whether there is anything new. */
   async update(signal, { all = false } = {}) {
-    const isFull = all || this.ticks % REFRESH_TICKS === 0 || this.quiet >= QUIET_TICKS || this._isLong();
+    const isFull = all || this.ticks >= this.refresh || this.quiet >= this.patience || this._isLong();
+    if (isFull) this.refresh = Math.max(FIRST_REFRESH, 2 * this.ticks);
     this.ticks += 1;
     const since = isFull ? null : this._since();
     const found = await get(`v1/jobs/${this.job}/metrics`, { points: this._points(), since }, signal);
     const isNew = since === null ? this._replace(found.series) : this._add(found.series);
+    if (isNew) this.patience = QUIET_TICKS;
+    else if (isFull) this.patience = Math.min(MOST_QUIET_TICKS, 2 * this.patience);
     this.quiet = isNew || isFull ? 0 : this.quiet + 1;
     return isNew;
   }
@@ -177,6 +185,11 @@ export function grouped(series) {
   return [...groups.values()].sort((a, b) => a.rank - b.rank || (a.title < b.title ? -1 : 1));
 }
 
+/** @param {string} party @returns {string} A baseline is a control by what it is. */
+function partyWords(party) {
+  return party.startsWith("baseline") ? party.replace(/\/control$/, "") : party.replace("/", ", ");
+}
+
 /** @param {string} party @returns {number} The student first, then its control, others, and further seeds. */
 function rankOf(party) {
   if (party === "student") return 0;
@@ -190,7 +203,7 @@ function named(lines) {
   const [isOneParty, isOneOwn] = [isOne("party"), isOne("own")];
   const labelled = lines.map((line) => {
     const words = [
-      isOneParty && !isOneOwn && line.party === "student" ? "" : line.party.replace("/", ", "),
+      isOneParty && !isOneOwn && line.party === "student" ? "" : partyWords(line.party),
       isOneOwn ? "" : line.own,
     ];
     return { ...line, label: words.filter(Boolean).join(", ") };

@@ -244,7 +244,7 @@ class JobPage {
     await this.curves.finish(within);
     if (this.job.state !== "succeeded" || this.job.kind === "inspect") return;
     const [{ headline, node }, report] = await Promise.all([
-      reportOf(this.id, within, { without: this.curves.isShown ? ["Training"] : [] }),
+      reportOf(this.id, within, { without: this.curves.titles }),
       get(`v1/jobs/${this.id}/report`, {}, within),
     ]);
     fill(this.headline, headline ? note(this._tone(), el("p", { class: "headline" }, ...rich(headline))) : null);

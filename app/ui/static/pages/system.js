@@ -13,6 +13,13 @@ const LANES = /** @type {Record<string, string>} */ ({
   predict: "predictions",
 });
 
+const STORES = /** @type {Record<string, string>} */ ({
+  file: "on the disk",
+  s3: "in S3",
+  gs: "in Google Cloud Storage",
+  az: "in Azure Blob Storage",
+});
+
 /** @param {import("../lib/router.js").Place} place */
 export function show({ main, signal }) {
   const [trouble, queue, workers, service] = [el("div"), el("div"), el("div"), el("div")];
@@ -99,7 +106,7 @@ function workersOf(workers) {
           ["Lanes", worker.lanes.map((/** @type {string} */ lane) => LANES[lane] ?? lane).join(", ")],
           [
             "Slots",
-            Object.entries(worker.slots).map(([lane, slot]) => {
+            Object.entries(worker.busy).map(([lane, slot]) => {
               const { busy, total } = /** @type {any} */ (slot);
               return meter(busy, total, `${LANES[lane] ?? lane}: ${count(busy)} of ${count(total)} busy`);
             }),
@@ -125,7 +132,7 @@ function workersOf(workers) {
                 )
               : null,
           ],
-          ["Version", worker.version],
+          ["Version", `${worker.version}, Python ${worker.python}`],
           ["Started", timeOf(worker.started_at)],
           ["Last seen", timeOf(worker.seen_at)],
           ["Id", el("code", null, worker.id)],
@@ -165,7 +172,7 @@ function serviceOf(system) {
       ["Python", system.python],
       ["Started", [timeOf(system.started_at), ` (${duration(secondsBetween(system.started_at))} ago)`]],
       ["Database", `${system.database.kind} ${system.database.version}`],
-      ["Store", system.store.kind],
+      ["Files are", STORES[system.store] ?? `in ${system.store}`],
       [
         "Disk",
         disk

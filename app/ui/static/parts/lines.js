@@ -36,7 +36,7 @@ function isControl(party) {
 }
 
 /** @param {string} party */
-export function isSeed(party) {
+function isSeed(party) {
   return party.startsWith("repeat");
 }
 

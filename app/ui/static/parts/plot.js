@@ -3,7 +3,7 @@
 import { colour, el, fill, say, svg } from "../lib/dom.js";
 import { count, figure } from "../lib/format.js";
 import { plainTable } from "./bits.js";
-import { isSeed, joined, looks } from "./lines.js";
+import { joined, looks } from "./lines.js";
 
 /** @typedef {import("../lib/series.js").Group} Group */
 /** @typedef {import("../lib/series.js").Line} Line */
@@ -11,6 +11,8 @@ import { isSeed, joined, looks } from "./lines.js";
 const FOLDER = "../vendor/uplot-1.6.32/";
 const HEIGHT = 240;
 const MOST_VISIBLE = 8;
+/** Most lines with which those of baselines and further seeds are shown without being asked for. */
+const MOST_SHOWN = 6;
 const REDRAW = 500;
 const DASHED = [5, 4];
 const FAINT = 0.45;
@@ -185,10 +187,10 @@ export class Chart {
 
   _fillLegend() {
     const lines = this.group?.lines ?? [];
-    const hasSeveral = new Set(lines.map((line) => line.own)).size > 1;
+    const isCrowded = lines.length > MOST_SHOWN;
     lines.forEach((line, i) => {
-      if (!this.visible.has(line.name))
-        this.visible.set(line.name, i < MOST_VISIBLE && !(hasSeveral && isSeed(line.party)));
+      const isMain = ["student", "control"].includes(line.party);
+      if (!this.visible.has(line.name)) this.visible.set(line.name, i < MOST_VISIBLE && (isMain || !isCrowded));
     });
     const key = JSON.stringify(lines.map((line) => [line.name, line.label]));
     if (key !== this.legendKey) {

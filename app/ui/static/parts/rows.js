@@ -1,8 +1,7 @@
 // @ts-check
 // Rows of a dataset, drawn or written, as a preview has them.
 import { el } from "../lib/dom.js";
-import { duration, figure } from "../lib/format.js";
-import { svg } from "../lib/dom.js";
+import { figure } from "../lib/format.js";
 
 /** @typedef {any} PreviewRow */
 
@@ -13,39 +12,12 @@ const MOST_TEXT = 600;
 export function inputOf(value, name) {
   if (value.image) return el("img", { src: value.image, alt: `${name}, an image`, loading: "lazy" });
   if (value.text !== undefined) return el("p", null, textOf(value.text));
-  if (value.sound) return soundOf(value.sound, name);
   return valuesOf(value, name);
 }
 
-/** @param {any} text */
+/** @param {string} text */
 function textOf(text) {
-  const words = Array.isArray(text) ? text.join(" ⏐ ") : String(text);
-  return words.length > MOST_TEXT ? `${words.slice(0, MOST_TEXT)} …` : words;
-}
-
-/** @param {any} sound @param {string} name @returns {HTMLElement} The loudness of a sound over its time. */
-function soundOf({ seconds, envelope }, name) {
-  const most = Math.max(...envelope.map(Math.abs)) || 1;
-  const width = 100 / Math.max(1, envelope.length);
-  return el(
-    "div",
-    null,
-    svg(
-      "svg",
-      {
-        class: "drawing",
-        viewBox: "0 0 100 30",
-        preserveAspectRatio: "none",
-        role: "img",
-        "aria-label": `${name}, loudness over ${duration(seconds)}`,
-      },
-      ...envelope.map((/** @type {number} */ value, /** @type {number} */ i) => {
-        const height = Math.max(0.5, (28 * Math.abs(value)) / most);
-        return svg("rect", { x: i * width, y: 15 - height / 2, width: width * 0.8, height, fill: "var(--c0)" });
-      }),
-    ),
-    el("small", { class: "soft" }, duration(seconds)),
-  );
+  return text.length > MOST_TEXT ? `${text.slice(0, MOST_TEXT)} …` : text;
 }
 
 /** @param {any} value @param {string} name @returns {HTMLElement} */

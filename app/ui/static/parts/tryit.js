@@ -5,6 +5,7 @@ import { el, fill, newId } from "../lib/dom.js";
 import { figure, share } from "../lib/format.js";
 import { pretty } from "../lib/json.js";
 import { bars, problem } from "./bits.js";
+import { nested, requestOf } from "./previewed.js";
 import { rowList } from "./rows.js";
 
 const MOST_CLASSES = 5;
@@ -30,27 +31,28 @@ export function tryIt(model, { datasets, hasTeachers, signal }) {
   const file = el("input", { id: fileId, type: "file" });
   const preview = el("div");
 
-  /** @param {import("../lib/api.js").Options} options */
-  const ask = async (options) => {
+  /** @param {() => Promise<import("../lib/api.js").Options> | import("../lib/api.js").Options} rows */
+  const ask = async (rows) => {
     fill(
       answer,
       el("p", { class: "loading" }, "Waiting for the answer … The first one of a model takes some seconds."),
     );
     try {
       const found = await send("POST", `v1/models/${model.id}/predict`, {
-        ...options,
+        ...(await rows()),
         signal,
         query: compare.checked ? { compare: "teacher" } : {},
       });
       fill(answer, answersOf(found, model));
     } catch (error) {
+      if (signal.aborted) return;
       if (!(error instanceof ApiError)) throw error;
       fill(answer, problem(error));
     }
   };
   file.addEventListener("change", () => {
     const chosen = file.files?.[0];
-    if (chosen) ask({ raw: chosen, type: typeOf(chosen) });
+    if (chosen) ask(() => ({ raw: chosen, type: typeOf(chosen) }));
   });
   const source = el(
     "select",
@@ -73,7 +75,7 @@ export function tryIt(model, { datasets, hasTeachers, signal }) {
       { class: "field" },
       el("label", { for: typedId }, "Rows as JSON"),
       typed,
-      el("div", null, el("button", { type: "button", onclick: () => ask({ raw: typed.value }) }, "Ask")),
+      el("div", null, el("button", { type: "button", onclick: () => ask(() => ({ raw: typed.value })) }, "Ask")),
     ),
     el(
       "div",
@@ -122,17 +124,13 @@ function zeros({ dtype, shape, tokens, categories }) {
  * @param {HTMLElement} place
  * @param {string} dataset
  * @param {any} model
- * @param {(options: import("../lib/api.js").Options) => Promise<void>} ask
+ * @param {(rows: () => Promise<import("../lib/api.js").Options>) => Promise<void>} ask
  * @param {AbortSignal} signal
  */
 async function showRows(place, dataset, model, ask, signal) {
   try {
     const { rows } = await get(`v1/datasets/${dataset}/preview`, {}, signal);
-    const tested = rows.filter((/** @type {any} */ row) => row.split === "test");
-    const some = [...tested, ...rows.filter((/** @type {any} */ row) => row.split !== "test")].slice(
-      0,
-      MOST_PREVIEWED,
-    );
+    const some = rows.slice(0, MOST_PREVIEWED);
     fill(
       place,
       rowList(some, (row, item) =>
@@ -144,7 +142,7 @@ async function showRows(place, dataset, model, ask, signal) {
             onclick: async () => {
               for (const other of place.querySelectorAll("[data-chosen]")) other.removeAttribute("data-chosen");
               item.dataset.chosen = "";
-              await ask(await requestOf(row, model));
+              await ask(() => requestOf(row, model));
             },
           },
           "Ask",
@@ -152,67 +150,10 @@ async function showRows(place, dataset, model, ask, signal) {
       ),
     );
   } catch (error) {
+    if (signal.aborted) return;
     if (!(error instanceof ApiError)) throw error;
     fill(place, error.code === "no_preview" ? el("p", { class: "soft" }, error.detail) : problem(error));
   }
-}
-
-/** @param {any} row @param {any} model @returns {Promise<import("../lib/api.js").Options>} The row of a preview, as the model takes it. */
-async function requestOf(row, model) {
-  const names = Object.keys(row.inputs).filter(
-    (name) => !Object.keys(model.raw_inputs).length || name in model.raw_inputs,
-  );
-  const [first] = names;
-  const only = row.inputs[first];
-  if (names.length === 1 && only.image && model.raw_inputs[first]?.image) {
-    return { raw: bytesOf(only.image), type: "image/png" };
-  }
-  const entries = await Promise.all(
-    names.map(async (name) => [name, [await valueOf(row.inputs[name], model.raw_inputs[name])]]),
-  );
-  return { body: { inputs: Object.fromEntries(entries) } };
-}
-
-/** @param {string} address A data URL, which `connect-src` lets no request read. @returns {Blob} */
-function bytesOf(address) {
-  const text = atob(address.slice(address.indexOf(",") + 1));
-  return new Blob([Uint8Array.from(text, (each) => each.charCodeAt(0))], { type: "image/png" });
-}
-
-/** @param {any} value @param {any} input */
-async function valueOf(value, input) {
-  if (value.text !== undefined) return value.text;
-  if (value.image) return pixelsOf(value.image, input?.shape ?? []);
-  return nested([value.values].flat(8), input?.shape?.length ? input.shape : (value.shape ?? []));
-}
-
-/**
- * The pixels of an image that a preview has drawn of an array, in the shape of the array.
- * @param {string} address
- * @param {number[]} shape
- */
-async function pixelsOf(address, shape) {
-  const image = new Image();
-  image.src = address;
-  await image.decode();
-  const canvas = el("canvas", { width: image.naturalWidth, height: image.naturalHeight });
-  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-  context.drawImage(image, 0, 0);
-  const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
-  const pixels = canvas.width * canvas.height;
-  const channels = Math.max(1, Math.round(shape.reduce((product, side) => product * side, 1) / pixels));
-  const isLast = shape.at(-1) === channels && shape.length === 3;
-  const flat = Array.from({ length: pixels * channels }, (_, i) =>
-    isLast ? data[4 * Math.floor(i / channels) + (i % channels)] : data[4 * (i % pixels) + Math.floor(i / pixels)],
-  );
-  return nested(flat, shape);
-}
-
-/** @param {any[]} flat @param {number[]} shape @returns {any} */
-function nested(flat, shape) {
-  if (shape.length < 2) return shape.length || flat.length !== 1 ? flat : flat[0];
-  const size = flat.length / shape[0];
-  return Array.from({ length: shape[0] }, (_, i) => nested(flat.slice(i * size, (i + 1) * size), shape.slice(1)));
 }
 
 /** @param {any} found @param {any} model @returns {HTMLElement} */

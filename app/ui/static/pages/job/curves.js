@@ -36,6 +36,13 @@ export class Curves {
     this.tables = null;
   }
 
+  /** Titles of the sections of a report that these charts stand for. */
+  get titles() {
+    return [this.curves, this.relation]
+      .filter((each) => !each.hidden)
+      .map((each) => each.querySelector("h2")?.textContent ?? "");
+  }
+
   get isShown() {
     return !this.curves.hidden;
   }

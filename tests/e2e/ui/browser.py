@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
 T = TypeVar("T")
-BINARIES: Final = {"chromium": shutil.which("chromium"), "chromedriver": shutil.which("chromedriver")}
-AXE: Final = Path(__file__).with_name("axe-core-4.14.1") / "axe.min.js"
+AXE: Final = next(Path(sys.prefix).glob("axe-core-*/axe.min.js"), None)
+"""axe-core, which checks pages for people with disabilities, as `make browser` gets it."""
+BINARIES: Final = {"chromium": shutil.which("chromium"), "chromedriver": shutil.which("chromedriver"), "axe-core": AXE}
 LONG: Final = 90.0
 """Seconds that a test waits for what must come: never the time that it may take."""
 
@@ -131,18 +133,19 @@ class Page:
 
     def complaints(self) -> list[str]:
         """What the console has complained of since the last call."""
-        entries = self.driver.get_log("browser")
+        entries = self.driver.get_log("browser")  # type: ignore[no-untyped-call]  # selenium has no types for it
         return [f"{each['source']}: {each['message']}" for each in entries if each["level"] == "SEVERE"]
 
     def hosts(self) -> set[str]:
         """The hosts that were asked for anything since the last call."""
-        entries = self.driver.get_log("performance")
+        entries = self.driver.get_log("performance")  # type: ignore[no-untyped-call]  # selenium has no types for it
         messages = [json.loads(each["message"])["message"] for each in entries]
         asked = [each["params"]["request"]["url"] for each in messages if each["method"] == "Network.requestWillBeSent"]
         return {urlsplit(each).netloc for each in asked if each.startswith(("http:", "https:", "ws:", "wss:"))}
 
     def violations(self) -> list[str]:
         """What axe-core finds serious or critical on the page as it is."""
+        assert AXE is not None, "tests are skipped without it"
         self.run(AXE.read_text())
         found = self.driver.execute_async_script(
             "const done = arguments[0]; axe.run({resultTypes: ['violations']}).then((found) => done(found.violations))"

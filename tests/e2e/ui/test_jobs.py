@@ -7,8 +7,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
-from tests.ui.browser import Page
-from tests.ui.conftest import SMALL, Things
+from tests.e2e.ui.browser import Page
+from tests.e2e.ui.conftest import SMALL, Things
 
 
 @pytest.fixture
@@ -112,6 +112,26 @@ def test_a_job_that_succeeded_shows_its_report_in_the_colours_of_the_page(page: 
     assert page.run(f"return getComputedStyle({report}.querySelector('table')).color === {colour}")
     assert page.run(f"return {report}.querySelectorAll('svg').length") > 4
     assert page.run(f"return {report}.querySelectorAll('[style*=max-width]').length") > 0
+
+
+def test_the_relation_of_tasks_is_shown_over_time_and_as_tables(page: Page, things: Things) -> None:
+    page.open(f"jobs/{things.ids['together']}")
+    slider = page.wait(lambda: page.one(".heat input[type=range]"))
+    page.wait(lambda: int(slider.get_attribute("max") or 0) > 0)
+    latest = page.text(".heat .slider")
+    slider.send_keys(Keys.HOME)
+    page.wait(lambda: page.text(".heat .slider") != latest)
+    assert slider.get_attribute("aria-valuetext") == page.text(".heat .slider")
+    page.one(".heat details summary").click()
+    tables = page.wait(lambda: page.all(".heat table"))
+    assert tables[0].find_element(By.TAG_NAME, "caption").text == "R"
+    assert [each.text for each in tables[0].find_elements(By.TAG_NAME, "th")] == [
+        "Helped task",
+        "digit",
+        "odd",
+        "digit",
+        "odd",
+    ]
 
 
 def test_the_spec_is_copied_as_programs_and_what_is_offered_can_be_downloaded(page: Page, things: Things) -> None:

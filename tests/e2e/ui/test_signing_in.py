@@ -7,8 +7,8 @@ from pathlib import Path
 
 import httpx
 
-from tests.ui.browser import Page
-from tests.ui.conftest import Things
+from tests.e2e.ui.browser import Page
+from tests.e2e.ui.conftest import Things
 
 _WRONG = "sth_" + "0" * 40
 

@@ -4,8 +4,8 @@ from functools import partial
 
 from selenium.webdriver.support.ui import Select
 
-from tests.ui.browser import Page
-from tests.ui.conftest import Things
+from tests.e2e.ui.browser import Page
+from tests.e2e.ui.conftest import Things
 
 
 def test_a_model_says_where_it_comes_from_and_answers_rows(page: Page, things: Things) -> None:
@@ -65,4 +65,7 @@ def test_the_system_shows_queue_workers_and_versions(page: Page) -> None:
     page.wait_for("Last seen")
     page.one(".card details summary").click()
     page.wait_for("torch ")
-    assert all(words in page.text() for words in ("training", "inspections", "alive", "torch", "sqlite", "free of"))
+    assert all(
+        words in page.text()
+        for words in ("training", "inspections", "alive", "torch", "sqlite", "of 1 busy", "on the disk")
+    )

@@ -4,8 +4,8 @@ import json
 
 from selenium.webdriver.support.ui import Select
 
-from tests.ui.browser import Page
-from tests.ui.conftest import Things
+from tests.e2e.ui.browser import Page
+from tests.e2e.ui.conftest import Things
 
 
 def _spec(page: Page) -> dict[str, object]:

@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 
 import app.ui
-from tests.ui.browser import Page
-from tests.ui.conftest import Things
+from tests.e2e.ui.browser import Page
+from tests.e2e.ui.conftest import Things
 
 STATIC = Path(app.ui.__file__).parent / "static"
 MOST_BYTES = 150_000
 PAGES = {
     "jobs": ("jobs?text=small", "smaller"),
     "job": ("jobs/{small}", "Digit (test split)"),
+    "relation": ("jobs/{together}", "Cosine of gradients"),
     "compare": ("compare?jobs={small},{smaller}", "Against the control"),
     "models": ("models", "the teacher"),
     "model": ("models/{teacher}", "Ask"),

