@@ -1,5 +1,6 @@
 """The list of jobs, and a job, live."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,12 @@ from selenium.webdriver.support.ui import Select
 
 from tests.e2e.ui.browser import Page
 from tests.e2e.ui.conftest import SMALL, Things
+
+_SEEN = """
+  const hidden = arguments[0];
+  Object.defineProperty(document, "hidden", {get: () => hidden, configurable: true});
+  document.dispatchEvent(new Event("visibilitychange"));
+"""
 
 
 @pytest.fixture
@@ -54,6 +61,21 @@ def test_a_row_that_changes_keeps_its_element_and_the_focus(page: Page, things: 
     assert page.run("return document.activeElement.closest('tr')?.dataset.id") == long_job
 
 
+def test_a_list_that_cannot_be_seen_asks_for_nothing_and_goes_on_once_it_can(page: Page) -> None:
+    page.open("jobs?text=small")
+    page.wait_for("smaller")
+    asked = "return performance.getEntriesByType('resource').filter((each) => each.name.includes('/v1/jobs')).length"
+    before = page.run(asked)
+    page.wait(lambda: page.run(asked) > before)
+    page.run(_SEEN, True)
+    page.run("performance.clearResourceTimings()")
+    time.sleep(5.0)  # polls are 2 s apart: one that did not rest would have asked; one was on its way at most
+    assert page.run(asked) <= 1
+    page.run("performance.clearResourceTimings()")
+    page.run(_SEEN, False)
+    page.wait(lambda: page.run(asked) > 0)
+
+
 def test_pages_of_a_long_list_hold_fifty_rows_and_go_both_ways(page: Page, things: Things, long_job: str) -> None:
     labels = {"of": "many"}
     for i in range(60):
@@ -87,6 +109,7 @@ def test_a_job_is_followed_while_it_trains_and_ended_from_its_page(page: Page, l
     page.wait_for("running", ".page-head")
     page.button("Cancel").click()
     assert page.run("return document.activeElement.textContent") == "Go back"
+    assert page.violations() == []
     page.one("dialog").send_keys(Keys.ESCAPE)
     page.wait(lambda: not page.all("dialog"))
     page.button("Cancel").click()

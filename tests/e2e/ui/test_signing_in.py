@@ -1,8 +1,10 @@
 """Sign-in, sign-out, and sessions that end."""
 
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -74,6 +76,27 @@ def test_a_key_that_is_revoked_while_somebody_watches_is_said_so(stranger: Page,
     stranger.sign_in(things.service.key)
     stranger.wait(lambda: not stranger.all("dialog"))
     stranger.wait_for("smaller")
+
+
+def test_a_session_that_expires_is_said_so_and_a_form_keeps_what_was_typed(page: Page, things: Things) -> None:
+    page.open(f"new?teacher={things.ids['teacher']}&dataset={things.ids['digits']}")
+    page.wait(lambda: page.button("Check"))
+    page.field("Name").send_keys("typed before")
+    with closing(sqlite3.connect(things.service.data / "stillhouse.db")) as database, database:
+        database.execute("UPDATE sessions SET expires_at = '2020-01-01 00:00:00.000000'")
+    page.wait(lambda: _checked(page))
+    assert "Your session has expired" in page.text("dialog.sign-in")
+    page.sign_in(things.service.key)
+    page.wait_for("It can be submitted")
+    assert page.field("Name").get_attribute("value") == "typed before"
+    assert all("401" in each for each in page.complaints())
+
+
+def _checked(page: Page) -> bool:
+    """Check until the service, which remembers sessions for a moment, asks for a key."""
+    if not page.all("dialog.sign-in"):
+        page.button("Check").click()
+    return bool(page.all("dialog.sign-in"))
 
 
 def test_what_changes_something_is_refused_without_the_token(page: Page, things: Things) -> None:

@@ -14,7 +14,7 @@ let wanted = new Set();
 let asking = null;
 
 /** @param {string} id @returns {string} The path of its page. */
-export function pathOf(id) {
+function pathOf(id) {
   const folder = id.startsWith("mdl_") ? "models" : id.startsWith("ds_") ? "datasets" : "jobs";
   return `${folder}/${id}`;
 }

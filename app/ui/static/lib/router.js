@@ -1,6 +1,7 @@
 // @ts-check
 // Addresses to pages. A page is a module with `show`, fetched when it is first needed.
 import { BASE } from "./api.js";
+import { el } from "./dom.js";
 
 /** @typedef {{ main: HTMLElement, id: string, query: URLSearchParams, signal: AbortSignal }} Place */
 /** @typedef {{ title: string, show: (place: Place) => void | Promise<void> }} Page */
@@ -98,7 +99,7 @@ export async function show({ isFirst = false } = {}) {
     (each) => each.match,
   );
   mark(found?.name ?? "");
-  const page = await (found?.load ?? (() => import("../pages/missing.js")))();
+  const page = await loaded(found?.load ?? (() => import("../pages/missing.js")));
   if (signal.aborted) return;
   const main = /** @type {HTMLElement} */ (document.getElementById("main"));
   main.replaceChildren();
@@ -112,6 +113,29 @@ export async function show({ isFirst = false } = {}) {
   if (!isFirst && !signal.aborted) {
     main.focus({ preventScroll: true });
     scrollTo(0, 0);
+  }
+}
+
+/**
+ * A page's module; where it cannot be fetched, such as while the service restarts, a page that says so.
+ * @param {() => Promise<Page>} load
+ * @returns {Promise<Page>}
+ */
+async function loaded(load) {
+  try {
+    return await load();
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    const again = el(
+      "button",
+      { type: "button", class: "primary", onclick: () => location.reload() },
+      "Load it again",
+    );
+    const words = el("p", null, "The service does not answer, or it is another version than this page.");
+    return {
+      title: "Not loaded",
+      show: ({ main }) => main.append(el("h1", null, "This page could not be loaded"), words, again),
+    };
   }
 }
 

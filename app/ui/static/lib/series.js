@@ -115,7 +115,7 @@ export class Feed {
 const KINDS = ["train/", "validation/", "weight/", "gradient/", "affinity/", "relation/", "temperature/"];
 
 /** @param {string} name @returns {{ party: string, measure: string }} `control/train/loss` is of `control`; without a party it is the student's. */
-export function divided(name) {
+function divided(name) {
   const places = KINDS.map((kind) => name.search(new RegExp(`(^|/)${kind}`))).filter((place) => place >= 0);
   const first = places.length ? Math.min(...places) : 0;
   return { party: name.slice(0, first) || "student", measure: name.slice(first).replace(/^\//, "") };

@@ -6,7 +6,7 @@ import { pretty } from "./json.js";
 /** @typedef {any} Spec */
 
 /** @param {Spec} spec @returns {Spec} The training job of a preflight, else the spec itself. */
-export function innerSpec(spec) {
+function innerSpec(spec) {
   return spec?.kind === "preflight" ? spec.job : spec;
 }
 

@@ -20,7 +20,7 @@ export const STATES = {
 };
 
 /** @type {Record<string, Word>} */
-export const VERDICTS = {
+const VERDICTS = {
   gain: { word: "gain", tone: "good", meaning: "The teacher helped." },
   loss: { word: "loss", tone: "bad", meaning: "The teacher did harm." },
   no_gain: { word: "no gain", tone: "plain", meaning: "The teacher made no difference that matters." },

@@ -18,6 +18,7 @@ import { fillEvents, fillPhases, Timeline } from "./job/timeline.js";
 
 export const title = "Job";
 const SECOND = 1000;
+const TOGETHER = 200;
 /** Milliseconds between two looks at an ended job, which can be deleted. */
 const SELDOM = 10_000;
 const PARTS = [
@@ -53,6 +54,7 @@ class JobPage {
     /** @type {any} */
     this.job = null;
     this.timeline = new Timeline();
+    this.drawing = 0;
     this.curves = new Curves(id, this.timeline, this.signal);
     this.drawn = /** @type {Record<string, string>} */ ({});
     /** @type {{ code: string, message: string }[]} */
@@ -161,16 +163,20 @@ class JobPage {
     );
   }
 
-  /** @param {any[]} events */
+  /** @param {any[]} events Of a long job there are many at first: they are drawn together. */
   _add(events) {
     this.timeline.add(events);
-    if (this.timeline.progress && !TERMINAL.has(this.job.state))
-      this.job.progress = { ...this.job.progress, ...this.timeline.progress };
+    this.drawing ||= window.setTimeout(() => this._draw(), TOGETHER);
+  }
+
+  _draw() {
+    this.drawing = 0;
+    if (this.signal.aborted) return;
+    const { events, progress } = this.timeline;
+    if (progress && !TERMINAL.has(this.job.state)) this.job.progress = { ...this.job.progress, ...progress };
     this._showStatus(this.job);
-    if (events.some((event) => event.type !== "progress")) {
-      fillEvents(this.events, this.timeline);
-      this._showWarnings();
-    }
+    this._once("events", events.length, () => fillEvents(this.events, this.timeline));
+    this._showWarnings();
     fillPhases(this.phases, this.timeline, this.job);
     this.phaseSection.hidden = !this.timeline.stretches().length;
     this.curves.nudge();

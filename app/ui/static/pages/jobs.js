@@ -21,24 +21,20 @@ const JOB_STATES = [
   "failed",
   "cancelled",
 ];
-const FEWEST = 2;
 const MOST_COMPARED = 20;
 
 /** @param {import("../lib/router.js").Place} place */
 export function show({ main, query, signal }) {
   /** @type {Set<string>} */
   const selected = new Set();
-  const compare = el("button", { type: "button", disabled: true }, "Compare");
-  compare.addEventListener("click", () => go(href("compare", { jobs: [...selected].join(",") })));
+  const compare = el("button", {
+    type: "button",
+    onclick: () => go(href("compare", { jobs: [...selected].join(",") })),
+  });
   const onSelect = () => {
-    say(compare, selected.size ? `Compare ${counted(selected.size, "job")}` : "Compare");
-    compare.disabled = selected.size < FEWEST || selected.size > MOST_COMPARED;
-    compare.title =
-      selected.size < FEWEST
-        ? "Select at least two jobs"
-        : selected.size > MOST_COMPARED
-          ? `Select at most ${MOST_COMPARED} jobs`
-          : "";
+    say(compare, selected.size ? `Compare ${counted(selected.size, "job")}` : "Compare jobs");
+    compare.disabled = selected.size > MOST_COMPARED;
+    compare.title = compare.disabled ? `Select at most ${MOST_COMPARED} jobs` : "";
   };
   onSelect();
   const tell = stateTeller("Job");

@@ -145,7 +145,7 @@ function makePager(noun) {
 }
 
 /** A table whose rows keep their elements by their ids; a cell changes only where its `key` does. */
-export class KeyedTable {
+class KeyedTable {
   /** @param {string} caption @param {Column[]} columns */
   constructor(caption, columns) {
     this.columns = columns;

@@ -100,7 +100,24 @@ export function pareto(networks, { metric, cost, unit, isLowerBetter }) {
         ),
       ),
     ),
-    el("p", { class: "soft" }, el("small", null, "The dashed line joins the networks that no cheaper one equals.")),
+    legendOf(networks),
+  );
+}
+
+/** @param {Network[]} networks @returns {HTMLElement} */
+function legendOf(networks) {
+  const colours = new Map(networks.map((each) => [each.party, each.colour]));
+  const sample = (/** @type {import("../lib/dom.js").Props} */ looks) =>
+    svg(
+      "svg",
+      { viewBox: "0 0 18 8", "aria-hidden": "true" },
+      svg("path", { d: "M0 4H18", "stroke-width": 2.5, ...looks }),
+    );
+  return el(
+    "ul",
+    { class: "legend" },
+    ...[...colours].map(([party, colour]) => el("li", null, sample({ stroke: `var(${colour})` }), " ", party)),
+    el("li", null, sample({ stroke: "var(--c5)", "stroke-dasharray": "5 3" }), " no cheaper one is as good"),
   );
 }
 

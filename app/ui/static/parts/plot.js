@@ -134,7 +134,7 @@ export class Chart {
         width: 1.6,
         dash: look?.isDashed ? DASHED : undefined,
         spanGaps: true,
-        points: { show: line.points.length < 3 },
+        points: { show: hasFew },
       };
     });
     return {
@@ -256,4 +256,12 @@ export class Chart {
       }),
     );
   }
+}
+
+/** @param {any} plot @param {number} i @returns {boolean} Whether a line has so few points that it is hardly one. */
+function hasFew(plot, i) {
+  return (
+    plot.data[i].filter((/** @type {number | null | undefined} */ value) => value !== null && value !== undefined)
+      .length < 3
+  );
 }

@@ -9,7 +9,7 @@ const MOST_VALUES = 24;
 const MOST_TEXT = 600;
 
 /** @param {any} value @param {string} name @returns {HTMLElement} One input of a row. */
-export function inputOf(value, name) {
+function inputOf(value, name) {
   if (value.image) return el("img", { src: value.image, alt: `${name}, an image`, loading: "lazy" });
   if (value.text !== undefined) return el("p", null, textOf(value.text));
   return valuesOf(value, name);

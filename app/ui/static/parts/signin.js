@@ -1,7 +1,7 @@
 // @ts-check
 // Sign-in and sign-out. The key goes to the service once, in the body of a request, and is kept nowhere here.
 import { ApiError, send } from "../lib/api.js";
-import { el, newId } from "../lib/dom.js";
+import { el, newId, toast } from "../lib/dom.js";
 import { show } from "../lib/router.js";
 import { askBy, begin, renew, session } from "../lib/session.js";
 import { signInReason } from "../lib/wording.js";
@@ -20,7 +20,15 @@ export async function start() {
 
 /** End the session; everything that the page holds goes with it. */
 export async function signOut() {
-  await send("DELETE", "ui/session");
+  try {
+    await send("DELETE", "ui/session", { open: true });
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    if (error.status !== 401) {
+      toast(`Not signed out: ${error.detail}`);
+      return;
+    }
+  }
   location.reload();
 }
 

@@ -8,6 +8,8 @@ import { section } from "../../parts/bits.js";
 import { Heat } from "../../parts/heat.js";
 import { Chart } from "../../parts/plot.js";
 
+/** Updates of the series between two of the means over all measurements. */
+const RELATION_TICKS = 10;
 const HINT = "Row: the task that is helped; column: the one that helps.";
 
 /** The curves and, of several tasks, their relation. */
@@ -60,9 +62,18 @@ export class Curves {
     );
   }
 
-  /** Draw what events have brought. */
+  /** Draw what events have brought: the speed. */
   nudge() {
-    if (this.timeline.speeds.length > 1) this._draw();
+    if (this.timeline.speeds.length < 2) return;
+    const chart = this.charts.get("speed");
+    if (chart) chart.update(this._speed());
+    else this._draw();
+  }
+
+  /** @returns {import("../../lib/series.js").Group} */
+  _speed() {
+    const lines = [{ name: "speed", party: "student", own: "", label: "rows/s", points: this.timeline.speeds }];
+    return { key: "speed", title: "Training speed, rows per second", rank: 9, lines };
   }
 
   /** @param {AbortSignal} within Everything once more, after the end. */
@@ -73,21 +84,14 @@ export class Curves {
   /** @param {AbortSignal} within @param {boolean} all */
   async _update(within, all) {
     const isNew = await this.feed.update(within, { all });
-    if (this.isMultitask && (isNew || !this.tables))
-      this.tables = await get(`v1/jobs/${this.id}/relation`, {}, within);
+    const isDue = all || !this.tables || (isNew && this.feed.ticks % RELATION_TICKS === 0);
+    if (this.isMultitask && isDue) this.tables = await get(`v1/jobs/${this.id}/relation`, {}, within);
     if (isNew || all) this._draw();
   }
 
   _draw() {
     const groups = grouped(this.feed.series);
-    const { speeds } = this.timeline;
-    if (speeds.length > 1)
-      groups.push({
-        key: "speed",
-        title: "Training speed, rows per second",
-        rank: 9,
-        lines: [{ name: "speed", party: "student", own: "", label: "rows/s", points: speeds }],
-      });
+    if (this.timeline.speeds.length > 1) groups.push(this._speed());
     this.curves.hidden = !groups.length;
     for (const group of groups) {
       let chart = this.charts.get(group.key);
@@ -106,18 +110,15 @@ export class Curves {
   }
 
   _drawRelation() {
-    const { tasks, history, matrix, affinity, cosine, conflicts } = this.tables;
+    const { tasks, matrix, affinity, cosine, conflicts } = this.tables;
     if (tasks.length < 2) return;
     const { series } = this.feed;
     const overTime = (/** @type {string} */ kind, /** @type {string} */ last, /** @type {any} */ mean) => {
       const found = tableOverTime(series, tasks, kind, last);
       return found.steps.length ? found : { steps: [], at: () => (mean?.length ? mean : null) };
     };
-    const steps = history.map((/** @type {any} */ point) => point.step);
-    const ofR = (/** @type {number} */ step) =>
-      history.findLast((/** @type {any} */ point) => point.step <= step)?.matrix ?? matrix;
     this.heat.update(tasks, [
-      { title: "R", hint: HINT, steps, at: ofR },
+      { title: "R", hint: HINT, ...overTime("relation", "", matrix) },
       {
         title: "Cosine of gradients",
         hint: "Below 0 two tasks pull in different directions.",
