@@ -101,6 +101,7 @@ def test_a_job_is_followed_while_it_trains_and_ended_from_its_page(page: Page, l
     page.wait(lambda: page.text(loss) not in ("", before))
     page.all("details summary")[0].click()
     page.wait(lambda: page.one("details table tbody tr"))
+    page.picture("running-job")
     page.button("Pause").click()
     page.one("dialog button.primary").click()
     page.wait_for("It goes on from its checkpoint", "main")
@@ -185,6 +186,7 @@ def test_a_job_that_failed_says_why_and_what_can_be_done(page: Page, things: Thi
     page.wait_for("The job failed.")
     assert job["error"]["code"] in page.text(".note")
     assert "a retry by the same spec would fail" in page.text(".note")
+    page.picture("failed-job")
     page.button("New job like it").click()
     page.wait(lambda: page.field("Name").get_attribute("value") == "too fast")
 

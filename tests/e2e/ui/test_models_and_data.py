@@ -28,6 +28,7 @@ def test_a_rejected_dataset_says_why_and_the_way_out(page: Page, things: Things)
     page.wait_for("The upload was rejected")
     assert rejection["message"].replace("`", "")[:60] in page.text(".note")
     assert "PATCH" in page.text(".note")
+    page.picture("rejected-dataset")
 
 
 def test_a_dataset_shows_rows_labels_and_splits(page: Page, things: Things) -> None:

@@ -30,6 +30,7 @@ def test_a_job_is_made_from_a_teacher_checked_and_submitted(page: Page, things: 
     page.wait_for("It can be submitted")
     assert "9,568" in page.text("main")  # 784 * 12 + 12 + 12 * 6 + 6 + 6 * 10 + 10
     page.wait_for("/training/batch_size")
+    page.picture("checked-new-job")
     page.button("Submit the job").click()
     page.wait_for("from the form", ".page-head")
     job = page.driver.current_url.rpartition("/")[2]
@@ -68,6 +69,7 @@ def test_problems_are_shown_at_their_fields_and_lead_there(page: Page, things: T
     page.field("Epochs").send_keys("many")
     page.button("Check").click()
     page.wait_for("2 problems to solve")
+    page.picture("problems-of-a-new-job")
     for label, pointer in (("Hidden layers", "/student/hidden/0"), ("Epochs", "/training/epochs")):
         field = page.field(label)
         assert field.get_attribute("aria-invalid") == "true"

@@ -65,6 +65,7 @@ class JobPage {
     this.headline = part();
     this.phases = el("ol", { class: "phases" });
     this.phaseSection = section("Phases", this.phases);
+    this.phaseSection.hidden = true;
     this.report = el("div", { id: "results" });
     this.onPage = el("nav", { class: "on-page", "aria-label": "On this page" });
     this.events = part();
