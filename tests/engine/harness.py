@@ -25,6 +25,7 @@ from app.contracts.specs.jobs import JOB_SPEC, SubmittableJob
 from app.contracts.wire.events import (
     CheckpointEvent,
     ChildEvent,
+    MetricPoint,
     MetricsEvent,
     WarningEvent,
 )
@@ -78,9 +79,12 @@ class EventLog:
     def checkpoints(self) -> list[CheckpointEvent]:
         return [event for event in self.events if isinstance(event, CheckpointEvent)]
 
+    @property
+    def points(self) -> list[MetricPoint]:
+        return [point for event in self.events if isinstance(event, MetricsEvent) for point in event.points]
+
     def series(self, name: str) -> list[float | None]:
-        points = [point for event in self.events if isinstance(event, MetricsEvent) for point in event.points]
-        return [point.value for point in points if point.series == name]
+        return [point.value for point in self.points if point.series == name]
 
 
 def blobs(rows: int = 240, classes: int = 3, features: int = 6, seed: int = 0) -> Arrays:

@@ -36,6 +36,7 @@ from workers.engine.training.passes.precision import Precision
 from workers.engine.training.updates.fused_steps import FusedSteps
 from workers.engine.training.updates.lr_schedules import Plateau, learning_rate
 from workers.engine.training.updates.optimizers import load_optimizer, make_optimizer, optimizer_tensors
+from workers.engine.training.updates.points import rate_point, temperature_points
 from workers.engine.training.validation import validate
 
 
@@ -285,11 +286,11 @@ class Learner:
         points = result.points(self.prefix, step, epoch)
         losses = label_losses(result.metrics, {task.name: task.spec.kind for task in self.tasks})
         self.evaluations.append(Point(self.steps, score if score is not None and isfinite(score) else None, losses))
-        if self.plateau is not None:
-            series = f"{self.prefix}train/learning_rate"
-            points.append(MetricPoint(series=series, step=step, epoch=epoch, value=self._rate(step - 1)))
-            if score is not None:
-                self.plateau.record(score)
+        if self.plateau is not None or not self.prefix:  # else that of the others as well
+            points.append(rate_point(self.prefix, self._rate(step - 1), step, epoch))
+        points += temperature_points(self.prefix, self.tasks, self._progress, step, epoch)
+        if self.plateau is not None and score is not None:
+            self.plateau.record(score)
         if score is not None and (self.quantization is None or self.quantization.active):
             self.record_score(score, epoch, result.loss)
         return points

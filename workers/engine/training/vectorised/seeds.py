@@ -24,6 +24,8 @@ from workers.engine.tasks.task import Task
 from workers.engine.training.batch import Counts
 from workers.engine.training.learner import BestSoFar
 from workers.engine.training.learner_state import with_prefix
+from workers.engine.training.updates.lr_schedules import learning_rate
+from workers.engine.training.updates.points import rate_point
 from workers.engine.training.validation import Validation
 from workers.engine.training.vectorised.learners import VectorisedLearners
 
@@ -94,6 +96,9 @@ class Seeds(VectorisedLearners):
         for k, result in enumerate(self._validate(inputs, validation)):
             score = result.score([self._task], self._training)
             points += result.points(self._prefixes[k], step, epoch)
+            if not self._prefixes[k]:
+                rate = learning_rate(self._training, step - 1, self._steps)
+                points.append(rate_point("", rate, step, epoch))
             finite = score if score is not None and isfinite(score) else None
             self.evaluations[k].append(Point(step, finite, label_losses(result.metrics, self._kinds)))
             if score is not None and self.best[k].record(score, result.loss, epoch):
