@@ -45,7 +45,9 @@ class RequestIds:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                MutableHeaders(scope=message)["X-Request-Id"] = identity
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = identity
+                headers.setdefault("Cache-Control", "no-store")  # answers to a cookie look public to caches
             await send(message)
 
         try:

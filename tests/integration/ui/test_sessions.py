@@ -151,6 +151,12 @@ async def test_the_secret_of_a_session_is_stored_nowhere(harness: ApiHarness) ->
     assert secret not in str(vars(row))
 
 
+async def test_no_cache_keeps_what_a_session_reads(harness: ApiHarness) -> None:
+    await signed_in(harness)
+    for path in ("/v1/jobs", "/v1/jobs/none", "/v1/queue", "/ui/session"):
+        assert (await harness.http.get(path)).headers["cache-control"] == "no-store", path
+
+
 async def test_a_key_in_the_header_counts_before_a_cookie(harness: ApiHarness) -> None:
     await signed_in(harness)
     answer = await harness.http.get("/v1/jobs", headers={"Authorization": "Bearer sth_wrong"})

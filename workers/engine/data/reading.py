@@ -134,7 +134,7 @@ def _dataset(
     tokenizers: dict[str, bytes] = {}
     others: dict[str, InputRows] = {}
     labelled: dict[str, TokenPlaces] = {}
-    sampled = preview_rows(splits, preview) if preview else kept_rows(splits, kept)
+    sampled = preview_rows(splits, preview, file.row_bytes) if preview else kept_rows(splits, kept)
     for name, spec in manifest.inputs.items():
         if isinstance(spec, ImageInput | AudioInput):
             found = _of_files(name, spec, file, manifest.format, storage)

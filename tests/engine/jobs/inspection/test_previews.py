@@ -76,6 +76,31 @@ def test_texts_are_those_of_the_file_and_not_what_a_tokenizer_makes_of_them(tmp_
     )
     shown = [each.inputs["text"].text for each in found]
     assert shown == [texts[0], "x" * 499 + "…", "third"]
+    assert [each.inputs["text"].whole for each in found] == [True, False, True]
+
+
+def test_pairs_of_texts_stand_below_each_other_and_are_no_single_row(tmp_path: Path) -> None:
+    rows = [{"question": f"q {i}", "answer": f"a {i}", "y": i % 2, "split": "train"} for i in range(4)]
+    found = table(
+        tmp_path / "rows.jsonl",
+        rows,
+        inputs={"text": {"kind": "text", "columns": ["question", "answer"]}},
+        targets={"y": {"kind": "class", "classes": 2}},
+    )
+    assert found[1].inputs["text"].text == "q 1\na 1"
+    assert not found[1].inputs["text"].whole
+
+
+def test_tokens_are_shown_without_what_fills_them_up(tmp_path: Path) -> None:
+    rows = [{"ids": list(range(1, 2 + i)), "y": i % 2, "split": "train"} for i in range(4)]
+    found = table(
+        tmp_path / "rows.jsonl",
+        rows,
+        inputs={"ids": {"kind": "tokens", "vocabulary": 10, "padding": 0}},
+        targets={"y": {"kind": "class", "classes": 2}},
+    )
+    assert [each.inputs["ids"].values for each in found] == [(1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)]
+    assert all(each.inputs["ids"].whole for each in found)
 
 
 def test_arrays_that_look_like_images_are_drawn_as_they_are(tmp_path: Path) -> None:
@@ -84,6 +109,7 @@ def test_arrays_that_look_like_images_are_drawn_as_they_are(tmp_path: Path) -> N
     for each in found:
         image = drawn(each.inputs["x"].image)
         assert np.array_equal(np.asarray(image), pixels[each.row].transpose(1, 2, 0))
+        assert each.inputs["x"].whole
 
 
 def test_arrays_of_floats_are_drawn_in_the_range_of_the_rows(tmp_path: Path) -> None:
@@ -95,6 +121,7 @@ def test_arrays_of_floats_are_drawn_in_the_range_of_the_rows(tmp_path: Path) -> 
     assert pixels.min() == 0
     assert pixels.max() == 255
     assert np.array_equal(np.argsort(pixels.ravel(), kind="stable"), np.argsort(shown.ravel(), kind="stable"))
+    assert not any(each.inputs["x"].whole for each in found), "the picture is no row"
 
 
 def test_large_images_are_shrunk_and_small_arrays_are_numbers(tmp_path: Path) -> None:
@@ -105,6 +132,7 @@ def test_large_images_are_shrunk_and_small_arrays_are_numbers(tmp_path: Path) ->
         y=np.arange(4) % 2,
     )
     assert drawn(large[0].inputs["x"].image).size == (64, 96)
+    assert not large[0].inputs["x"].whole
     small = npz(tmp_path / "b.npz", {"x": {"kind": "array"}}, x=np.ones((4, 1, 2, 2)), y=np.arange(4) % 2)
     assert small[0].inputs["x"].values == (1.0,) * 4
     assert small[0].inputs["x"].shape == (1, 2, 2)
@@ -121,6 +149,37 @@ def test_rows_are_spread_over_the_training_split(tmp_path: Path) -> None:
     assert len(found) == PREVIEW_ROWS
     assert (found[0].row, found[-1].row) == (0, 199)
     assert {each.targets["y"] for each in found} == {0.0, 1.0}, "files are often sorted by class"
+
+
+def test_fewer_rows_are_shown_where_each_is_large(tmp_path: Path) -> None:
+    found = npz(
+        tmp_path / "a.npz",
+        {"x": {"kind": "array"}},
+        x=np.zeros((12, 1, 1200, 1200), dtype=np.float64),
+        y=np.arange(12) % 2,
+    )
+    assert len(found) == 2, "11.5 MB each"
+
+
+def test_whole_numbers_stay_whole_and_long_rows_are_cut(tmp_path: Path) -> None:
+    found = npz(tmp_path / "a.npz", {"x": {"kind": "array"}}, x=np.arange(4)[:, None], y=np.arange(4) % 2)
+    assert [each.inputs["x"].values for each in found] == [(each.row,) for each in found]
+    assert [type(each.targets["y"]) for each in found] == [int] * len(found)
+    long = npz(tmp_path / "b.npz", {"x": {"kind": "array"}}, x=np.ones((4, 100)), y=np.arange(4) % 2)
+    assert len(long[0].inputs["x"].values or ()) == 64
+    assert not long[0].inputs["x"].whole
+
+
+def test_samples_of_sounds_are_a_line(tmp_path: Path) -> None:
+    sounds = {f"{'high' if i % 2 else 'low'}/{i}.wav": recordings.encoded(recordings.noise(seed=i)) for i in range(10)}
+    given = recordings.manifest(inputs={"audio": {"kind": "audio", "seconds": 0.3, "features": "samples"}})
+    heard = preview(archives.zipped(tmp_path / "sounds.zip", sounds), given)
+    line = heard[0].inputs["audio"].sound
+    assert line is not None
+    assert line.seconds == 0.3
+    assert len(line.envelope) == 96
+    assert 0.0 < max(line.envelope) <= 1.0
+    assert not heard[0].inputs["audio"].whole
 
 
 def test_image_files_and_sounds_are_drawn(tmp_path: Path) -> None:

@@ -52,6 +52,11 @@ class FileColumns:
     files: dict[str, int] = field(default_factory=dict)
 
     @property
+    def row_bytes(self) -> int:
+        """Bytes of one row of the largest array."""
+        return max((each.nbytes // max(1, len(each)) for each in self.arrays.values()), default=0)
+
+    @property
     def rows(self) -> int:
         """How many rows each column has."""
         columns: list[Sized] = [

@@ -13,6 +13,8 @@ from workers.engine.data.formats.written import Written
 
 MOST_KEPT = 2048
 """How many rows of the file are kept, with which an exported file is checked."""
+PREVIEW_BYTES = 32 << 20
+"""What the rows of a preview take in memory, at most, but for one."""
 REFERENCE_ROWS = 16
 """How many rows of the file are kept in any case: the rows that go with a student, and its answers for them."""
 
@@ -65,7 +67,10 @@ def kept_rows(splits: Mapping[SplitName, Tensor], most: int) -> Tensor:
     return (test if test is not None and len(test) else splits["train"])[:most]
 
 
-def preview_rows(splits: Mapping[SplitName, Tensor], most: int) -> Tensor:
-    """Rows for a preview, int64: spread evenly over the training split, as files are often sorted by class."""
+def preview_rows(splits: Mapping[SplitName, Tensor], most: int, row_bytes: int = 0) -> Tensor:
+    """Rows for a preview, int64: spread evenly over the training split, as files are often sorted by class. Fewer where
+    rows of this size would take much memory.
+    """
     train = splits["train"]
-    return train[torch.linspace(0, len(train) - 1, min(most, len(train))).round().long()]
+    count = min(most, len(train), max(1, PREVIEW_BYTES // max(1, row_bytes)))
+    return train[torch.linspace(0, len(train) - 1, count, dtype=torch.float64).round().long()]

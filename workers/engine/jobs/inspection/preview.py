@@ -15,7 +15,7 @@ from torch import Tensor
 from app.contracts.resources.inputs.audio import AudioInput
 from app.contracts.resources.inputs.images import ImageInput
 from app.contracts.resources.manifests import DatasetManifest, InputSpec
-from app.contracts.resources.preview import Preview, PreviewRow, ShownInput, ShownTarget
+from app.contracts.resources.preview import Preview, PreviewRow, Shown, ShownInput, ShownSound, ShownTarget
 from workers.engine.data.dataset import PADDING, Dataset, TargetColumn
 from workers.engine.data.rows.uploaded import UploadedRows
 
@@ -55,19 +55,38 @@ def _shown_inputs(
     spec: InputSpec, rows: Tensor, uploaded: UploadedRows, columns: Sequence[str] | None
 ) -> list[ShownInput]:
     """`rows`: those that are shown [m, …], as the engine reads them."""
-    if uploaded.form.tokens is not None and uploaded.texts is not None:
-        return [ShownInput(text=_cut("\n".join(each))) for each in uploaded.texts]
+    if uploaded.form.tokens is not None:
+        return _texts(uploaded) if uploaded.texts is not None else _tokens(uploaded)
     if isinstance(spec, AudioInput):
-        return _images(_upright(rows), uploaded.form.shape)
+        return _sounds(spec, rows)
     if isinstance(spec, ImageInput) or _looks_like_images(rows):
         return _images(rows, uploaded.form.shape)
     shown = uploaded.texts if uploaded.texts is not None else uploaded.sample
     flat = shown.reshape(len(shown), -1)
     named = tuple(columns)[:_NUMBERS] if columns is not None and len(columns) == flat.shape[1] else None
-    return [
-        ShownInput(values=tuple(map(_value, each[:_NUMBERS])), columns=named, shape=uploaded.form.shape)
-        for each in flat.tolist()
-    ]
+    return [_values(each, uploaded.form.shape, named) for each in flat.tolist()]
+
+
+def _values(row: Sequence[Any], shape: tuple[int, ...], columns: tuple[str, ...] | None = None) -> ShownInput:
+    values = tuple(map(_value, row[:_NUMBERS]))
+    same = (shown == each or shown is None for shown, each in zip(values, row, strict=False))
+    return ShownInput(values=values, columns=columns, shape=shape, whole=len(row) <= _NUMBERS and all(same))
+
+
+def _texts(uploaded: UploadedRows) -> list[ShownInput]:
+    """One text a row, or a pair with a line between."""
+    assert uploaded.texts is not None
+    joined = ["\n".join(each) for each in uploaded.texts]
+    single = uploaded.texts.shape[1] == 1
+    return [ShownInput(text=_cut(each), whole=single and len(each) <= _CHARACTERS) for each in joined]
+
+
+def _tokens(uploaded: UploadedRows) -> list[ShownInput]:
+    """Ids without what fills rows up."""
+    assert uploaded.form.tokens is not None
+    padding = uploaded.form.tokens.padding
+    ends = [int(np.flatnonzero(np.append(True, each != padding))[-1]) for each in uploaded.sample]
+    return [_values(each[:end].tolist(), (end,)) for each, end in zip(uploaded.sample, ends, strict=True)]
 
 
 def _looks_like_images(rows: Tensor) -> bool:
@@ -75,24 +94,32 @@ def _looks_like_images(rows: Tensor) -> bool:
     return rows.dim() == 4 and rows.shape[1] in _CHANNELS and min(rows.shape[2:]) >= _SMALLEST_IMAGE
 
 
-def _upright(features: Tensor) -> Tensor:
-    """Features of sounds [m, bands, steps] or [m, 1, bands, steps] as images with low frequencies at the bottom."""
-    return features.reshape(len(features), 1, *features.shape[-2:]).flip(2)
+def _sounds(spec: AudioInput, rows: Tensor) -> list[ShownInput]:
+    """Features as images with low frequencies at the bottom, samples as a line."""
+    if spec.bands is not None:
+        return _images(rows.reshape(len(rows), 1, *rows.shape[-2:]).flip(2), ())
+    samples = rows.reshape(len(rows), -1).abs()
+    stretches = samples[:, : samples.shape[1] // _SIDE * _SIDE].reshape(len(rows), _SIDE, -1).amax(2).clamp(max=1.0)
+    lines = stretches.double().round(decimals=4).tolist()
+    return [ShownInput(sound=ShownSound(seconds=spec.seconds, envelope=tuple(each)), whole=False) for each in lines]
 
 
 def _images(rows: Tensor, shape: tuple[int, ...]) -> list[ShownInput]:
     """Rows [m, channels, height, width] as images; other than bytes are scaled to the range of these rows."""
-    pixels = rows if rows.dtype == torch.uint8 else _as_bytes(rows)
+    step = max(1, max(rows.shape[2:]) // _SIDE)
+    reduced = rows[:, :, ::step, ::step]
+    pixels = reduced if rows.dtype == torch.uint8 else _as_bytes(reduced)
     if pixels.shape[1] not in _CHANNELS:
         pixels = pixels[:, :1]
+    whole = rows.dtype == torch.uint8 and max(rows.shape[2:]) <= _SIDE and rows.shape[1] in _CHANNELS
     arrays = pixels.movedim(1, -1).numpy()
-    return [ShownInput(image=_png(each), shape=shape) for each in arrays]
+    return [ShownInput(image=_png(each), shape=shape or None, whole=whole) for each in arrays]
 
 
 def _as_bytes(rows: Tensor) -> Tensor:
-    values = rows.double().nan_to_num()
+    values = rows.float().nan_to_num()
     low, high = values.amin(), values.amax()
-    return ((values - low) / (high - low).clamp_min(torch.finfo(torch.float64).tiny) * 255.0).round().byte()
+    return ((values - low) / (high - low).clamp_min(torch.finfo(torch.float32).tiny) * 255.0).round().byte()
 
 
 def _png(pixels: NDArray[np.uint8]) -> str:
@@ -100,7 +127,7 @@ def _png(pixels: NDArray[np.uint8]) -> str:
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     image.thumbnail((_SIDE, _SIDE))
     content = io.BytesIO()
-    image.save(content, "png", optimize=True)
+    image.save(content, "png")
     return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
@@ -130,11 +157,11 @@ def _shown_target(column: TargetColumn, value: Any) -> ShownTarget:
             assert_never(column.kind)
 
 
-def _class(column: TargetColumn, value: int) -> float | str | None:
+def _class(column: TargetColumn, value: int) -> int | str | None:
     return None if value < 0 else _name(column, value)
 
 
-def _name(column: TargetColumn, place: int) -> float | str:
+def _name(column: TargetColumn, place: int) -> int | str:
     return column.classes[place] if column.classes is not None else place
 
 
@@ -142,7 +169,7 @@ def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _value(value: Any) -> float | str | bool | None:
+def _value(value: Any) -> Shown:
     return _number(value) if isinstance(value, float) else _cut(value) if isinstance(value, str) else value
 
 
