@@ -55,7 +55,9 @@ _SESSION: Final = Query(
 def secret_of(request: Request) -> str | None:
     """The secret of the session that a browser sends with a request of the dashboard's own pages; None without one.
 
-    Pages of other sites, also of other ports of this host, have no session, whatever cookies their requests carry.
+    Pages of other sites, also of other ports of this host, have no session, whatever cookies their requests carry,
+    where the browser says whose request it is (over https, and to loopback addresses); elsewhere SameSite and the CSRF
+    token protect alone.
     """
     if not _by_own_page(request):
         return None

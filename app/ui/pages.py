@@ -48,11 +48,16 @@ def install(app: FastAPI) -> None:
 
 
 async def _page(request: Request) -> Response:
-    path: str | None = request.path_params.get("path")
-    depth = -1 if path is None else path.count("/")
+    depth = -1 if "path" not in request.path_params else _depth(request)
     if depth >= _DEEPEST:
         raise NotFound("no_such_page", "the dashboard has no such page: `/ui` has its first one")
     return _page_at(depth).answer(request, _PAGE_HEADERS)
+
+
+def _depth(request: Request) -> int:
+    """The folders below `/ui/` as the browser counts them, for whom an encoded slash is none."""
+    raw: bytes = request.scope.get("raw_path") or request.url.path.encode()
+    return raw.partition(b"?")[0].partition(b"/ui/")[2].count(b"/")
 
 
 @cache

@@ -7,7 +7,7 @@ import pytest
 
 from tests.integration.api.harness import ApiHarness
 
-PATHS = ("/ui", "/ui/", "/ui/jobs", "/ui/jobs/job_1", "/ui/datasets/ds_1/rows")
+PATHS = ("/ui", "/ui/", "/ui/jobs", "/ui/jobs/job_1", "/ui/datasets/ds_1/rows", "/ui/jobs/..%2Fqueue")
 
 
 @pytest.mark.parametrize("path", PATHS)
