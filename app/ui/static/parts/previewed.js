@@ -31,7 +31,7 @@ export function missingOf(row, model) {
 function missing(name, value, input, isAlone) {
   if (!value) return `the dataset has no input ${name}`;
   if (value.image) {
-    const isSent = input.image ? isAlone : input.dtype === "uint8";
+    const isSent = input.image ? isAlone : !input.audio && input.dtype === "uint8";
     return value.whole && isSent ? null : `of ${name} there is a picture here, not what the model reads`;
   }
   if (value.text !== undefined) {
