@@ -35,10 +35,13 @@ function missing(name, value, input, isAlone) {
     return value.whole && isSent ? null : `of ${name} there is a picture here, not what the model reads`;
   }
   if (value.text !== undefined) {
-    if (input.dtype !== "string") return `the model reads ${name} as ids of tokens, and here is its text`;
+    if (!input.tokens) return `the model reads ${name} as numbers, and here is a text`;
+    if (input.tokens.ids) return `the model reads ${name} as ids of tokens, and here is its text`;
+    if (input.tokens.words) return `the model reads ${name} as lists of words, which are one text here`;
     if (input.columns?.length === 2) return `the model reads pairs of texts as ${name}, which are one text here`;
     return value.whole ? null : `of the text ${name} there may be a part alone here`;
   }
+  if (input.tokens && !input.tokens.ids) return `the model reads ${name} as text, and here are numbers`;
   return value.whole ? null : `of ${name} there may be a part of the numbers alone here`;
 }
 

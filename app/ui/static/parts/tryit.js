@@ -110,9 +110,10 @@ function example(model) {
 }
 
 /** @param {any} input */
-function zeros({ dtype, shape, tokens, categories }) {
-  if (tokens && dtype === "string") return "a text";
-  if (tokens) return idsOf(tokens, shape);
+function zeros({ dtype, shape, columns, tokens, categories }) {
+  if (tokens?.ids) return idsOf(tokens, shape);
+  if (tokens?.words) return ["a", "text"];
+  if (tokens) return columns?.length === 2 ? ["a text", "another text"] : "a text";
   const size = shape.reduce(
     (/** @type {number} */ product, /** @type {number | null} */ side) => product * (side ?? 1),
     1,
