@@ -16,6 +16,12 @@ _SEEN = """
   Object.defineProperty(document, "hidden", {get: () => hidden, configurable: true});
   document.dispatchEvent(new Event("visibilitychange"));
 """
+_REFUSES = """
+  const ask = window.fetch;
+  window.fetch = (address, options) => String(address).includes("label=no")
+    ? Promise.resolve(Response.json({code: "refused", detail: "refused"}, {status: 400})) : ask(address, options);
+"""
+"""Refuses a filter that somebody types, as the service does with some."""
 
 
 @pytest.fixture
@@ -87,8 +93,33 @@ def test_pages_of_a_long_list_hold_fifty_rows_and_go_both_ways(page: Page, thing
     page.button("Older →").click()
     page.wait(lambda: len(page.all("tbody tr")) == 10)
     assert not page.button("Older →").is_enabled()
+    page.driver.refresh()
+    page.wait(lambda: len(page.all("tbody tr")) == 10)
+    assert page.run("return history.state") == {"trail": [None]}
     page.button("← Newer").click()
     page.wait(lambda: len(page.all("tbody tr")) == 50)
+    page.driver.find_element(By.LINK_TEXT, "n59").click()
+    page.wait_for("queued", ".page-head")
+    for action in ("Pause", "Cancel"):
+        page.button(action).click()
+        assert "checkpoint" not in page.text("dialog")
+        page.one("dialog").send_keys(Keys.ESCAPE)
+        page.wait(lambda: not page.all("dialog"))
+
+
+def test_a_filter_that_is_refused_ends_nothing_and_what_is_wrong_in_the_address_is_left_out(page: Page) -> None:
+    page.open("jobs?text=small&state=nonsense&after=nonsense")
+    page.wait_for("smaller")
+    assert "The address was not understood" in page.text()
+    assert page.driver.current_url.endswith("?text=small")
+    page.run(_REFUSES)
+    page.field("Label").send_keys("no")
+    page.wait(lambda: page.one(".note[data-tone=bad]"))
+    page.field("Label").send_keys(Keys.BACKSPACE * 2 + "team=vision")
+    page.wait(lambda: not page.all(".note[data-tone=bad]"))
+    page.wait(lambda: len(page.all("tbody tr")) == 2)
+    assert page.field("Name or id").get_attribute("maxlength") == "200"
+    assert all("400" in each or "422" in each for each in page.complaints())
 
 
 def test_a_job_is_followed_while_it_trains_and_ended_from_its_page(page: Page, long_job: str) -> None:
@@ -207,9 +238,25 @@ def test_an_address_of_nothing_says_so(page: Page) -> None:
     page.wait_for("This job cannot be shown")
     page.open("nowhere")
     page.wait_for("There is no such page")
+    for malformed in ("jobs/%", "jobs/%E0%A4%A"):
+        page.open(malformed)
+        page.wait_for("There is no such page")
     page.driver.find_element(By.LINK_TEXT, "Go to the jobs").click()
     page.wait(lambda: page.driver.current_url.endswith("/ui/jobs"))
     assert all("404" in each for each in page.complaints())
+
+
+def test_a_page_whose_module_does_not_arrive_is_tried_again_by_itself(page: Page) -> None:
+    page.open("jobs?text=small")
+    page.wait_for("smaller")
+    page.driver.execute_cdp_cmd("Network.setBlockedURLs", {"urls": ["*pages/models.js*"]})
+    page.driver.find_element(By.LINK_TEXT, "Models").click()
+    page.wait_for("This page could not be loaded")
+    page.wait_for("Next try in", "#connection")
+    page.driver.execute_cdp_cmd("Network.setBlockedURLs", {"urls": []})
+    page.wait_for("Teachers that were uploaded")
+    page.wait(lambda: page.text("#connection") == "")
+    assert all("ERR_" in each or "Failed to" in each for each in page.complaints())
 
 
 def test_a_service_that_restarts_is_waited_for_and_the_page_goes_on(page: Page, things: Things) -> None:

@@ -7,17 +7,43 @@ from selenium.webdriver.support.ui import Select
 from tests.e2e.ui.browser import Page
 from tests.e2e.ui.conftest import Things
 
+_PREVIEWS = """
+  const [whole, ask] = [arguments[0], window.fetch];
+  window.fetch = async (address, options) => {
+    const answer = await ask(address, options);
+    if (!String(address).includes("/preview")) return answer;
+    const found = await answer.json();
+    for (const { inputs } of found.rows) for (const each of Object.values(inputs)) each.whole = whole;
+    return Response.json(found);
+  };
+"""
+"""Makes previews say of every input whether it is the whole."""
+
 
 def test_a_model_says_where_it_comes_from_and_answers_rows(page: Page, things: Things) -> None:
     page.open(f"models/{things.ids['small model']}")
     page.wait_for("Where it comes from")
     page.wait_for("the teacher", "aside")
     assert "digits" in page.text("aside")
+    page.run(_PREVIEWS, True)
+    page.run("document.querySelector('select[aria-label^=Dataset]').dispatchEvent(new Event('change'))")
     page.field("Also ask its teachers").click()
     page.wait(lambda: page.all(".rows li button"))[0].click()
     page.wait_for("Teacher of digit")
     assert page.all("[aria-live] .bars")
     page.wait(lambda: page.one(".rows li[data-chosen] img"))
+
+
+def test_a_row_that_the_preview_has_in_part_is_not_asked_and_long_names_fit(page: Page, things: Things) -> None:
+    page.open(f"models/{things.ids['small model']}")
+    page.wait_for("Rows of a dataset")
+    page.run(_PREVIEWS, False)
+    page.run("document.querySelector('select[aria-label^=Dataset]').dispatchEvent(new Event('change'))")
+    page.wait_for("These rows cannot be asked from here: of x there is a picture")
+    assert not page.all(".rows li button")
+    page.look(400)
+    page.run("document.querySelector('select[aria-label^=Dataset] option').textContent = 'long name '.repeat(30)")
+    assert page.run("return document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_a_rejected_dataset_says_why_and_the_way_out(page: Page, things: Things) -> None:
@@ -61,6 +87,18 @@ def test_jobs_are_compared_side_by_side_and_by_cost(page: Page, things: Things) 
     assert page.driver.current_url.endswith(f"jobs={things.ids['small']}")
 
 
+def test_a_job_that_is_not_there_is_named_and_left_out_of_a_comparison(page: Page, things: Things) -> None:
+    gone = "job_01890a5d-ac96-774b-bcce-b302099a8057"
+    page.open(f"compare?jobs={things.ids['small']},{gone},nothing")
+    page.wait_for("Side by side")
+    assert page.text(".selected").count("(deleted or unknown)") == 2
+    for _ in range(2):
+        page.all(".selected li:nth-child(2) button")[0].click()
+        page.wait_for("small", ".selected")
+    assert page.driver.current_url.endswith(f"jobs={things.ids['small']}")
+    assert all("404" in each or "422" in each or "400" in each for each in page.complaints())
+
+
 def test_the_system_shows_queue_workers_and_versions(page: Page) -> None:
     page.open("system")
     page.wait_for("Last seen")
@@ -68,5 +106,5 @@ def test_the_system_shows_queue_workers_and_versions(page: Page) -> None:
     page.wait_for("torch ")
     assert all(
         words in page.text()
-        for words in ("training", "inspections", "alive", "torch", "sqlite", "of 1 busy", "on the disk")
+        for words in ("training", "inspections", "alive", "torch", "sqlite", "0 of 1 busy", "on the disk")
     )

@@ -59,6 +59,7 @@ def test_a_session_that_is_gone_is_renewed_over_the_page_which_then_goes_on(page
     page.field("Name or id").send_keys("l")
     page.forget()
     page.wait_for("Your session has ended", "dialog.sign-in")
+    assert page.text() == ""
     page.sign_in(things.service.key)
     page.wait(lambda: not page.all("dialog"))
     page.wait(lambda: len(page.all("tbody tr")) == 2)
@@ -90,6 +91,34 @@ def test_a_session_that_expires_is_said_so_and_a_form_keeps_what_was_typed(page:
     page.wait_for("It can be submitted")
     assert page.field("Name").get_attribute("value") == "typed before"
     assert all("401" in each for each in page.complaints())
+
+
+def test_a_session_that_another_tab_began_is_taken_up_and_another_key_is_named_first(
+    page: Page, things: Things
+) -> None:
+    page.open(f"new?teacher={things.ids['teacher']}&dataset={things.ids['digits']}")
+    page.wait(lambda: page.button("Check"))
+    _begin_elsewhere(page, things.service.key)
+    page.button("Check").click()
+    page.wait_for("It can be submitted")
+    _begin_elsewhere(page, _new_key(things)["secret"])
+    page.field("Name").send_keys("another")
+    page.button("Check").click()
+    page.wait_for("another_session")
+    page.wait_for("for a while", "header")
+    page.button("Check").click()
+    page.wait_for("It can be submitted")
+    assert all("403" in each for each in page.complaints())
+
+
+def _begin_elsewhere(page: Page, key: str) -> None:
+    """Sign in as another tab does: the page has the token of the session before."""
+    script = """
+      const [address, key, done] = arguments;
+      const headers = {"Content-Type": "application/json"};
+      fetch(address, {method: "POST", headers, body: JSON.stringify({key})}).then((answer) => done(answer.status));
+    """
+    assert page.driver.execute_async_script(script, f"{page.url}/session", key) == 200
 
 
 def _checked(page: Page) -> bool:

@@ -1,7 +1,7 @@
 // @ts-check
 // Every request of the dashboard. A request that needs a session waits for the sign-in and is then sent again, so that
 // whatever was going on goes on.
-import { renew, session } from "./session.js";
+import { begin, renew, session } from "./session.js";
 import { OWN_ERRORS } from "./wording.js";
 
 /** @typedef {any} Json What the service answers; its OpenAPI document describes it. */
@@ -75,13 +75,36 @@ export async function text(path, query, signal) {
  * @returns {Promise<Response>}
  */
 export async function request(method, path, options = {}) {
-  for (;;) {
+  for (let isFirst = true; ; isFirst = false) {
     const answer = await once(method, path, options);
     if (answer.ok) return answer;
     const error = await problemOf(answer);
-    if (error.status !== 401 || options.open) throw error;
-    await renew(error.code);
+    if (error.code === "csrf_token_needed" && isFirst) await takeUp(error);
+    else if (error.status !== 401 || options.open) throw error;
+    else await renew(error.code);
     options.signal?.throwIfAborted();
+  }
+}
+
+/**
+ * Take up the session that the browser has now: another tab may have begun it. Raises ApiError where it is another
+ * key's, under which nothing is done unasked.
+ * @param {ApiError} refused
+ */
+async function takeUp(refused) {
+  const answer = await once("GET", "ui/session", {});
+  if (answer.status === 401) return;
+  if (answer.status !== 200) throw refused;
+  const found = await parsed(answer);
+  const before = session()?.key;
+  begin(found);
+  if (before && before.id !== found.key.id) {
+    throw new ApiError(
+      403,
+      "another_session",
+      `This browser was signed in with the key ${found.key.name} in another tab, and ${before.name} is signed out. ` +
+        `Nothing was changed: repeat it to do it with ${found.key.name}.`,
+    );
   }
 }
 

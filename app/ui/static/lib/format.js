@@ -34,7 +34,7 @@ export function figure(value) {
 /** @param {number | null | undefined} value @returns {string} With its sign. */
 export function signed(value) {
   if (value === null || value === undefined) return DASH;
-  return `${value > 0 ? "+" : value < 0 ? "−" : "±"}${Math.abs(value).toFixed(4)}`;
+  return `${value > 0 ? "+" : value < 0 ? "−" : "±"}${figure(Math.abs(value))}`;
 }
 
 /** @param {number | null | undefined} value From 0 to 1. @returns {string} */
@@ -42,7 +42,7 @@ export function share(value) {
   return value === null || value === undefined ? DASH : `${Number((100 * value).toFixed(1))} %`;
 }
 
-const BYTES = ["B", "kB", "MB", "GB", "TB", "PB"];
+const BYTES = ["bytes", "kB", "MB", "GB", "TB", "PB"];
 
 /** @param {number | null | undefined} value @returns {string} */
 export function bytes(value) {

@@ -120,7 +120,7 @@ export function follow(job, { signal, onEvents, isEnded, onError }) {
       const hide = () => document.hidden && pause.abort();
       document.addEventListener("visibilitychange", hide);
       try {
-        const answer = await request("GET", `v1/jobs/${job}/events`, {
+        const answer = await request("GET", `v1/jobs/${encodeURIComponent(job)}/events`, {
           signal: AbortSignal.any([both, pause.signal]),
           accept: "text/event-stream",
           headers: last ? { "Last-Event-ID": String(last) } : {},

@@ -5,7 +5,8 @@ import { el, fill } from "./dom.js";
 import { shortId } from "./format.js";
 import { href } from "./router.js";
 
-const MOST_IDS = 200;
+/** Proxies take request lines of 8 kB. */
+const MOST_IDS = 50;
 /** @type {Map<string, { name: string | null, state: string } | null>} null: it is not there. */
 const known = new Map();
 /** @type {Set<string>} */
@@ -16,7 +17,7 @@ let asking = null;
 /** @param {string} id @returns {string} The path of its page. */
 function pathOf(id) {
   const folder = id.startsWith("mdl_") ? "models" : id.startsWith("ds_") ? "datasets" : "jobs";
-  return `${folder}/${id}`;
+  return `${folder}/${encodeURIComponent(id)}`;
 }
 
 /** @param {string[]} ids @returns {Promise<void>} Once the names of all of them are known, as far as they have any. */

@@ -1,22 +1,24 @@
 // @ts-check
 // Addresses to pages. A page is a module with `show`, fetched when it is first needed.
-import { BASE } from "./api.js";
-import { el } from "./dom.js";
+import { ApiError, BASE, request } from "./api.js";
+import { el, fill } from "./dom.js";
+import { poll } from "./live.js";
+import { OWN_ERRORS } from "./wording.js";
 
 /** @typedef {{ main: HTMLElement, id: string, query: URLSearchParams, signal: AbortSignal }} Place */
 /** @typedef {{ title: string, show: (place: Place) => void | Promise<void> }} Page */
 
-/** @type {[RegExp, string, () => Promise<Page>][]} */
+/** @type {[RegExp, string, string][]} Pattern of the path, entry of the navigation, module. */
 const PAGES = [
-  [/^jobs$/, "jobs", () => import("../pages/jobs.js")],
-  [/^jobs\/([^/]+)$/, "jobs", () => import("../pages/job.js")],
-  [/^compare$/, "jobs", () => import("../pages/compare.js")],
-  [/^models$/, "models", () => import("../pages/models.js")],
-  [/^models\/([^/]+)$/, "models", () => import("../pages/model.js")],
-  [/^datasets$/, "datasets", () => import("../pages/datasets.js")],
-  [/^datasets\/([^/]+)$/, "datasets", () => import("../pages/dataset.js")],
-  [/^new$/, "new", () => import("../pages/new.js")],
-  [/^system$/, "system", () => import("../pages/system.js")],
+  [/^jobs$/, "jobs", "jobs"],
+  [/^jobs\/([^/]+)$/, "jobs", "job"],
+  [/^compare$/, "jobs", "compare"],
+  [/^models$/, "models", "models"],
+  [/^models\/([^/]+)$/, "models", "model"],
+  [/^datasets$/, "datasets", "datasets"],
+  [/^datasets\/([^/]+)$/, "datasets", "dataset"],
+  [/^new$/, "new", "new"],
+  [/^system$/, "system", "system"],
 ];
 
 let leaving = new AbortController();
@@ -40,14 +42,18 @@ export function go(address, { replace = false } = {}) {
   return show();
 }
 
-/** Change the query of this page without showing it anew. @param {Record<string, string | null | undefined>} query */
-export function note(query) {
+/**
+ * Change the query of this page without showing it anew.
+ * @param {Record<string, string | null | undefined>} query
+ * @param {any} [state] What the browser keeps with the address, also when the page is loaded anew.
+ */
+export function note(query, state = null) {
   const found = new URL(location.href);
   for (const [name, value] of Object.entries(query)) {
     if (value) found.searchParams.set(name, value);
     else found.searchParams.delete(name);
   }
-  history.replaceState(null, "", found);
+  history.replaceState(state, "", found);
   shownAt = address();
 }
 
@@ -95,18 +101,16 @@ export async function show({ isFirst = false } = {}) {
     await go(href("jobs"), { replace: true });
     return;
   }
-  const found = PAGES.map(([pattern, name, load]) => ({ match: pattern.exec(below), name, load })).find(
-    (each) => each.match,
-  );
-  mark(found?.name ?? "");
-  const page = await loaded(found?.load ?? (() => import("../pages/missing.js")));
-  if (signal.aborted) return;
+  const { name, module, id } = found(below);
+  mark(name);
+  const page = await loaded(module, signal);
+  if (!page || signal.aborted) return;
   const main = /** @type {HTMLElement} */ (document.getElementById("main"));
   main.replaceChildren();
   title(page.title);
   await page.show({
     main,
-    id: decodeURIComponent(found?.match?.[1] ?? ""),
+    id,
     query: new URLSearchParams(location.search),
     signal,
   });
@@ -116,27 +120,74 @@ export async function show({ isFirst = false } = {}) {
   }
 }
 
+/** @param {string} below A path below the dashboard. @returns {{ name: string, module: string, id: string }} */
+function found(below) {
+  for (const [pattern, name, module] of PAGES) {
+    const match = pattern.exec(below);
+    if (!match) continue;
+    try {
+      return { name, module, id: decodeURIComponent(match[1] ?? "") };
+    } catch {
+      break; // such as `jobs/%`
+    }
+  }
+  return { name: "", module: "missing", id: "" };
+}
+
+/** @param {string} module @param {number} [attempt] @returns {Promise<Page>} */
+function fetched(module, attempt) {
+  const query = attempt ? `?try=${attempt}` : ""; // browsers remember that a module could not be fetched
+  return import(new URL(`../pages/${module}.js${query}`, import.meta.url).href);
+}
+
 /**
- * A page's module; where it cannot be fetched, such as while the service restarts, a page that says so.
- * @param {() => Promise<Page>} load
- * @returns {Promise<Page>}
+ * A page's module. Where it cannot be fetched, such as while the service restarts, this is said and tried again.
+ * @param {string} module
+ * @param {AbortSignal} signal
+ * @returns {Promise<Page | null>} null once the page is left.
  */
-async function loaded(load) {
+async function loaded(module, signal) {
   try {
-    return await load();
+    return await fetched(module);
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
-    const again = el(
-      "button",
-      { type: "button", class: "primary", onclick: () => location.reload() },
-      "Load it again",
-    );
-    const words = el("p", null, "The service does not answer, or it is another version than this page.");
-    return {
-      title: "Not loaded",
-      show: ({ main }) => main.append(el("h1", null, "This page could not be loaded"), words, again),
-    };
   }
+  if (signal.aborted) return null;
+  const words = el("p", { role: "status" }, OWN_ERRORS.service_away, " It is tried again by itself.");
+  const again = el(
+    "button",
+    { type: "button", class: "primary", onclick: () => location.reload() },
+    "Load it anew",
+  );
+  const main = /** @type {HTMLElement} */ (document.getElementById("main"));
+  main.replaceChildren(el("h1", null, "This page could not be loaded"), words);
+  title("Not loaded");
+  return new Promise((resolve, reject) => {
+    signal.addEventListener("abort", () => resolve(null));
+    let attempt = 0;
+    poll(
+      async (within) => {
+        attempt += 1;
+        try {
+          resolve(await fetched(module, attempt));
+          return false;
+        } catch (error) {
+          if (!(error instanceof TypeError)) {
+            reject(error);
+            return false;
+          }
+        }
+        // A service that answers has another version of the page, or a part of it is remembered as not there.
+        await request("GET", "ui/session", { open: true, signal: within }).catch((error) => {
+          if (!(error instanceof ApiError) || error.isTemporary) throw error;
+        });
+        fill(words, "The service answers, but a part of this page is missing: it may be another version now.");
+        if (!again.isConnected) main.append(again);
+        throw new ApiError(0, "page_missing", OWN_ERRORS.page_missing);
+      },
+      { every: 1000, signal },
+    );
+  });
 }
 
 /** @param {string} text */

@@ -49,7 +49,11 @@ export class Feed {
     if (isFull) this.refresh = Math.max(FIRST_REFRESH, 2 * this.ticks);
     this.ticks += 1;
     const since = isFull ? null : this._since();
-    const found = await get(`v1/jobs/${this.job}/metrics`, { points: this._points(), since }, signal);
+    const found = await get(
+      `v1/jobs/${encodeURIComponent(this.job)}/metrics`,
+      { points: this._points(), since },
+      signal,
+    );
     const isNew = since === null ? this._replace(found.series) : this._add(found.series);
     if (isNew) this.patience = QUIET_TICKS;
     else if (isFull) this.patience = Math.min(MOST_QUIET_TICKS, 2 * this.patience);

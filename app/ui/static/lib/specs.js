@@ -29,6 +29,13 @@ export function teachersOf(spec) {
   );
 }
 
+/** @param {Spec} spec @returns {string} What is to help its student, for sentences. */
+export function helperOf(spec) {
+  if (teachersOf(spec).length) return "the teacher";
+  const { mutual, kind } = innerSpec(spec) ?? {};
+  return mutual ? "learning with peers" : kind === "multitask" ? "training together" : "the teacher";
+}
+
 /** @param {Spec} spec @returns {string[]} Ids that it names. */
 export function idsOf(spec) {
   return [...datasetsOf(spec), ...teachersOf(spec).flatMap((each) => (each.id ? [each.id] : []))];

@@ -19,26 +19,26 @@ export const STATES = {
   rejected: { word: "rejected", tone: "bad" },
 };
 
-/** @type {Record<string, Word>} */
+/** @type {Record<string, Word>} The star stands for what was to help: the teacher, or peers. */
 const VERDICTS = {
-  gain: { word: "gain", tone: "good", meaning: "The teacher helped." },
-  loss: { word: "loss", tone: "bad", meaning: "The teacher did harm." },
-  no_gain: { word: "no gain", tone: "plain", meaning: "The teacher made no difference that matters." },
-  inconclusive: { word: "inconclusive", tone: "plain", meaning: "Whether the teacher helped stays open." },
+  gain: { word: "gain", tone: "good", meaning: "* helped." },
+  loss: { word: "loss", tone: "bad", meaning: "* did harm." },
+  no_gain: { word: "no gain", tone: "plain", meaning: "* made no difference that matters." },
+  inconclusive: { word: "inconclusive", tone: "plain", meaning: "Whether * helped stays open." },
   provisional_gain: {
     word: "provisional gain",
     tone: "good",
-    meaning: "The teacher seems to have helped, in one pair of trainings.",
+    meaning: "* helped in one pair of trainings, which may be chance.",
   },
   provisional_loss: {
     word: "provisional loss",
     tone: "bad",
-    meaning: "The teacher seems to have done harm, in one pair of trainings.",
+    meaning: "* did harm in one pair of trainings, which may be chance.",
   },
   undecided: {
     word: "undecided",
     tone: "plain",
-    meaning: "Whether the teacher helped stays open after one pair of trainings.",
+    meaning: "Whether * helped stays open after one pair of trainings.",
   },
   not_applicable: { word: "not judged", tone: "plain", meaning: "Nothing could be compared; the report says why." },
 };
@@ -115,6 +115,7 @@ export function signInReason(code, wasSignedIn) {
 /** @type {Record<string, string>} What an error of the page's own means. */
 export const OWN_ERRORS = {
   service_away: "The service does not answer. Either it is being restarted, or the connection is interrupted.",
+  page_missing: "A part of this page cannot be loaded.",
   not_json: "The service, or a proxy before it, answered something that is no JSON.",
 };
 
@@ -125,7 +126,9 @@ export function stateOf(state) {
   return STATES[state] ?? { word: state, tone: "waiting" };
 }
 
-/** @param {string} verdict @returns {Word} */
-export function verdictOf(verdict) {
-  return VERDICTS[verdict] ?? { word: verdict, tone: "plain" };
+/** @param {string} verdict @param {string} [helper] What was to help. @returns {Word} */
+export function verdictOf(verdict, helper = "the teacher") {
+  const found = VERDICTS[verdict] ?? { word: verdict, tone: "plain" };
+  const meaning = found.meaning?.replace("*", helper);
+  return { ...found, meaning: meaning && meaning.slice(0, 1).toUpperCase() + meaning.slice(1) };
 }

@@ -1,14 +1,16 @@
 // @ts-check
 // Jobs side by side.
 import { ApiError, get } from "../lib/api.js";
-import { el, fill, newId, rich } from "../lib/dom.js";
+import { el, fill, rich } from "../lib/dom.js";
 import { bytes, count, counted, DASH, duration, figure, secondsBetween, shortId, signed } from "../lib/format.js";
+import { poll } from "../lib/live.js";
 import { keep, learn, linkTo, nameOf } from "../lib/names.js";
 import { note as noteQuery } from "../lib/router.js";
 import { differences } from "../lib/json.js";
-import { datasetsOf, idsOf, studentText, teachersOf } from "../lib/specs.js";
+import { datasetsOf, helperOf, idsOf, studentText, teachersOf } from "../lib/specs.js";
 import { KINDS, LOWER_IS_BETTER, MAIN_METRICS, METRICS } from "../lib/wording.js";
 import { note, pageHead, plainTable, problem, section, stateBadge, verdictBadges } from "../parts/bits.js";
+import { adder } from "./compare/adder.js";
 import { known, paretoOf } from "./compare/quality.js";
 
 export const title = "Compare";
@@ -17,105 +19,70 @@ const MOST = 20;
 /** @typedef {{ job: any, report: any }} Entry */
 
 /** @param {import("../lib/router.js").Place} place */
-export async function show({ main, query, signal }) {
-  let ids = (query.get("jobs") ?? "")
-    .split(",")
-    .map((each) => each.trim())
-    .filter(Boolean);
+export function show({ main, query, signal }) {
+  const given = (query.get("jobs") ?? "").split(",").map((each) => each.trim());
+  let ids = [...new Set(given.filter(Boolean))].slice(0, MOST);
   const [chosen, body] = [el("ul", { class: "selected", "aria-label": "Compared jobs" }), el("div")];
   const change = (/** @type {string[]} */ next) => {
     ids = [...new Set(next)].slice(0, MOST);
     noteQuery({ jobs: ids.join(",") });
-    return draw();
+    live.stop();
+    live = start();
   };
-  const draw = async () => {
-    try {
-      const entries = await Promise.all(ids.map((id) => entryOf(id, signal)));
-      await learn(entries.flatMap(({ job }) => idsOf(job.spec)));
-      fill(
-        chosen,
-        ...entries.map(({ job }) =>
-          el(
-            "li",
-            null,
-            job.name ?? shortId(job.id),
-            el(
-              "button",
-              {
-                type: "button",
-                class: "plain",
-                "aria-label": `Leave out ${job.name ?? shortId(job.id)}`,
-                onclick: () => change(ids.filter((each) => each !== job.id)),
-              },
-              "×",
-            ),
-          ),
-        ),
-      );
-      fill(
-        body,
-        ...(entries.length
-          ? await bodyOf(entries, signal)
-          : [el("p", { class: "empty" }, "Add jobs to compare them.")]),
-      );
-    } catch (error) {
-      if (signal.aborted) return;
-      if (!(error instanceof ApiError)) throw error;
-      fill(body, problem(error, "These jobs cannot be compared"));
-    }
+  /** @type {Map<string, Entry | null>} null: it is not there. */
+  const had = new Map();
+  const draw = async (/** @type {AbortSignal} */ within) => {
+    const asked = ids.filter((id) => !had.has(id));
+    const found = await Promise.allSettled(asked.map((id) => entryOf(id, within)));
+    within.throwIfAborted();
+    found.forEach((each, i) => each.status === "fulfilled" && had.set(asked[i], each.value));
+    fill(chosen, ...ids.map((id) => chosenOf(id, had.get(id), () => change(ids.filter((each) => each !== id)))));
+    const entries = ids.flatMap((id) => had.get(id) ?? []);
+    await learn(entries.flatMap(({ job }) => idsOf(job.spec)));
+    const parts = entries.length ? await bodyOf(entries, within) : [];
+    within.throwIfAborted();
+    fill(body, ...(ids.length ? parts : [el("p", { class: "empty" }, "Add jobs to compare them.")]));
+    const failed = found.find((each) => each.status === "rejected");
+    if (failed) throw failed.reason;
+    return false;
   };
+  const start = () =>
+    poll(draw, { signal, onError: (error) => fill(body, problem(error, "These jobs cannot be compared")) });
   main.append(
     pageHead("Compare jobs"),
     adder(signal, (id) => change([...ids, id])),
     chosen,
     body,
   );
-  await draw();
+  let live = start();
 }
 
-/** @param {AbortSignal} signal @param {(id: string) => void} onAdd @returns {HTMLElement} A field that finds jobs by name or id. */
-function adder(signal, onAdd) {
-  const [id, list] = [newId("add"), newId("jobs")];
-  const options = el("datalist", { id: list });
-  const input = el("input", { id, type: "search", list, autocomplete: "off", spellcheck: "false" });
-  let timer = 0;
-  input.addEventListener("input", () => {
-    clearTimeout(timer);
-    if (/^job_[0-9a-f-]{36}$/.test(input.value.trim())) {
-      onAdd(input.value.trim());
-      input.value = "";
-      return;
-    }
-    timer = window.setTimeout(async () => {
-      const { data } = await get("v1/jobs", { text: input.value.trim(), limit: 20 }, signal).catch(() => ({
-        data: [],
-      }));
-      fill(
-        options,
-        ...data.map((/** @type {any} */ job) =>
-          el(
-            "option",
-            { value: job.id },
-            `${job.name ?? shortId(job.id)}, ${KINDS[job.kind] ?? job.kind}, ${job.state}`,
-          ),
-        ),
-      );
-    }, 250);
-  });
-  return el(
-    "form",
-    { class: "filters", onsubmit: (/** @type {Event} */ event) => event.preventDefault() },
-    el("label", { for: id }, "Add a job by name or id", input),
-    options,
-  );
+/** @param {string} id @param {Entry | null | undefined} entry @param {() => void} leaveOut @returns {HTMLElement} */
+function chosenOf(id, entry, leaveOut) {
+  const name = entry?.job.name ?? shortId(id);
+  const words = entry === null ? `${name} (deleted or unknown)` : entry ? name : `${name} (loading)`;
+  const button = { type: "button", class: "plain", "aria-label": `Leave out ${name}`, onclick: leaveOut };
+  return el("li", null, words, el("button", button, "×"));
 }
 
-/** @param {string} id @param {AbortSignal} signal @returns {Promise<Entry>} */
+/** @param {string} id @param {AbortSignal} signal @returns {Promise<Entry | null>} null where there is no such job. */
 async function entryOf(id, signal) {
-  const job = await get(`v1/jobs/${id}`, {}, signal);
+  const job = await orNull(get(`v1/jobs/${encodeURIComponent(id)}`, {}, signal));
+  if (!job) return null;
   keep(job.id, job.name, job.state);
   const isMeasured = job.state === "succeeded" && ["train", "distill", "multitask"].includes(job.kind);
-  return { job, report: isMeasured ? await get(`v1/jobs/${id}/report`, {}, signal) : null };
+  const report = isMeasured ? await orNull(get(`v1/jobs/${encodeURIComponent(id)}/report`, {}, signal)) : null;
+  return { job, report };
+}
+
+/** @template T @param {Promise<T>} answer @returns {Promise<T | null>} null where it is refused for good. */
+async function orNull(answer) {
+  try {
+    return await answer;
+  } catch (error) {
+    if (error instanceof ApiError && !error.isTemporary) return null;
+    throw error;
+  }
 }
 
 /** @param {Entry[]} entries @param {AbortSignal} signal @returns {Promise<HTMLElement[]>} */
@@ -175,7 +142,9 @@ function sideBySide(entries) {
             .join(", ") || "none",
       ),
       row("Student", ({ job }) => studentText(job.spec)),
-      row("Verdict", ({ job }) => (Object.keys(job.verdict ?? {}).length ? verdictBadges(job.verdict) : DASH)),
+      row("Verdict", ({ job }) =>
+        Object.keys(job.verdict ?? {}).length ? verdictBadges(job.verdict, helperOf(job.spec)) : DASH,
+      ),
       ...metricRows,
       row("Parameters", (entry) => count(student(entry).parameters)),
       row("File size", (entry) => bytes(student(entry).bytes)),
@@ -203,6 +172,7 @@ function bestOf(values, metric) {
 async function comparisonOf(entries, signal) {
   try {
     const found = await get("v1/compare", { jobs: entries.map(({ job }) => job.id).join(",") }, signal);
+    const helpers = new Map(entries.map(({ job }) => [job.id, helperOf(job.spec)]));
     const tables = Object.entries(found.tasks).map(([task, each]) => {
       const { metric, jobs } = /** @type {any} */ (each);
       const rows = jobs.map((/** @type {any} */ job) => [
@@ -213,7 +183,7 @@ async function comparisonOf(entries, signal) {
         figure(job.control),
         signed(job.difference),
         job.interval ? `${signed(job.interval[0])} to ${signed(job.interval[1])}` : DASH,
-        verdictBadges({ [task]: job.verdict }),
+        verdictBadges({ [task]: job.verdict }, helpers.get(job.job)),
       ]);
       return plainTable(
         `${task}: ${METRICS[metric] ?? metric}, the best first`,

@@ -18,7 +18,7 @@ export function show({ main, id, signal }) {
   let shown = "";
   poll(
     async (within) => {
-      const dataset = await get(`v1/datasets/${id}`, {}, within);
+      const dataset = await get(`v1/datasets/${encodeURIComponent(id)}`, {}, within);
       keep(dataset.id, dataset.name, dataset.state);
       const key = JSON.stringify(dataset);
       if (key !== shown) {
@@ -174,7 +174,7 @@ function dealtOf(dealt) {
 /** @param {HTMLElement} place @param {string} id @param {AbortSignal} signal */
 async function fillPreview(place, id, signal) {
   try {
-    const { rows } = await get(`v1/datasets/${id}/preview`, {}, signal);
+    const { rows } = await get(`v1/datasets/${encodeURIComponent(id)}/preview`, {}, signal);
     fill(place, rows.length ? rowList(rows) : el("p", { class: "soft" }, "There are no rows to show."));
   } catch (error) {
     if (signal.aborted) return;
@@ -193,7 +193,7 @@ function remove(dataset) {
       text: "Its files are deleted and cannot be brought back. Jobs that have not ended and need it keep it: the service then refuses.",
     },
     async () => {
-      await send("DELETE", `v1/datasets/${dataset.id}`);
+      await send("DELETE", `v1/datasets/${encodeURIComponent(dataset.id)}`);
       toast("The dataset was deleted");
       go(href("datasets"));
     },

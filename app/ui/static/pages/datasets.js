@@ -35,7 +35,7 @@ export function show({ main, query, signal }) {
           cell: (dataset) => [
             el(
               "a",
-              { href: href(`datasets/${dataset.id}`), class: "cut", title: dataset.id },
+              { href: href(`datasets/${encodeURIComponent(dataset.id)}`), class: "cut", title: dataset.id },
               dataset.name || shortId(dataset.id),
             ),
             dataset.rejection ? el("small", { class: "problem" }, dataset.rejection.code) : null,

@@ -6,7 +6,7 @@ import { shortId } from "../lib/format.js";
 import { follow, poll } from "../lib/live.js";
 import { keep, learn } from "../lib/names.js";
 import { title as setTitle } from "../lib/router.js";
-import { idsOf } from "../lib/specs.js";
+import { helperOf, idsOf } from "../lib/specs.js";
 import { KINDS, stateOf, TERMINAL } from "../lib/wording.js";
 import { note, pageHead, problem, section, showError, stateBadge, verdictBadges, warning } from "../parts/bits.js";
 import { reportOf } from "../parts/report.js";
@@ -33,7 +33,8 @@ const PARTS = [
 export function show({ main, id, signal }) {
   const page = new JobPage(main, id, signal);
   const onError = (/** @type {ApiError} */ error) => page.fail(error);
-  const look = (/** @type {AbortSignal} */ within) => get(`v1/jobs/${id}`, {}, within).then(() => undefined);
+  const look = (/** @type {AbortSignal} */ within) =>
+    get(`v1/jobs/${encodeURIComponent(id)}`, {}, within).then(() => undefined);
   poll(
     async (within) => {
       if (await page.update(within)) return undefined;
@@ -77,7 +78,7 @@ class JobPage {
 
   /** @param {AbortSignal} within @returns {Promise<boolean>} Whether to go on. */
   async update(within) {
-    const job = await get(`v1/jobs/${this.id}`, {}, within);
+    const job = await get(`v1/jobs/${encodeURIComponent(this.id)}`, {}, within);
     keep(job.id, job.name, job.state);
     await learn(idsOf(job.spec));
     const before = this.job;
@@ -176,7 +177,7 @@ class JobPage {
     const { events, progress } = this.timeline;
     if (progress && !TERMINAL.has(this.job.state)) this.job.progress = { ...this.job.progress, ...progress };
     this._showStatus(this.job);
-    this._once("events", events.length, () => fillEvents(this.events, this.timeline));
+    this._once("events", events.length, () => fillEvents(this.events, this.timeline, this.job));
     this._showWarnings();
     fillPhases(this.phases, this.timeline, this.job);
     this.phaseSection.hidden = !this.timeline.stretches().length;
@@ -208,7 +209,11 @@ class JobPage {
         this.head,
         pageHead(
           name,
-          [stateBadge(job.state), el("span", null, KINDS[job.kind] ?? job.kind), ...verdictBadges(job.verdict)],
+          [
+            stateBadge(job.state),
+            el("span", null, KINDS[job.kind] ?? job.kind),
+            ...verdictBadges(job.verdict, helperOf(job.spec)),
+          ],
           actions(job, (changed) => this._show(changed)),
         ),
       ),
@@ -223,12 +228,16 @@ class JobPage {
 
   /** @param {any} job */
   _showStatus(job) {
-    this._once("status", [job.state, job.error, job.progress], () => fill(this.status, ...statusOf(job)));
+    this._once("status", [job.state, job.error, job.progress, !job.checkpoint], () =>
+      fill(this.status, ...statusOf(job)),
+    );
   }
 
   _showWarnings() {
     const all = [...this.reported, ...this.timeline.warnings()];
-    const each = all.filter((warning, i) => all.findIndex((other) => other.code === warning.code) === i);
+    const each = all.filter(
+      (one, i) => all.findIndex((other) => other.code === one.code && other.message === one.message) === i,
+    );
     this._once("warnings", each, () =>
       fill(
         this.warnings,
@@ -252,7 +261,7 @@ class JobPage {
     if (this.job.state !== "succeeded" || this.job.kind === "inspect") return;
     const [{ headline, node }, report] = await Promise.all([
       reportOf(this.id, within, { without: this.curves.titles }),
-      get(`v1/jobs/${this.id}/report`, {}, within),
+      get(`v1/jobs/${encodeURIComponent(this.id)}/report`, {}, within),
     ]);
     fill(this.headline, headline ? note(this._tone(), el("p", { class: "headline" }, ...rich(headline))) : null);
     fill(this.report, node);

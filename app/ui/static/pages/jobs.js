@@ -4,7 +4,7 @@ import { el, say } from "../lib/dom.js";
 import { counted, shortId, timeOf } from "../lib/format.js";
 import { keep, learn, linkTo } from "../lib/names.js";
 import { go, href } from "../lib/router.js";
-import { datasetsOf, idsOf, studentText, teachersOf } from "../lib/specs.js";
+import { datasetsOf, helperOf, idsOf, studentText, teachersOf } from "../lib/specs.js";
 import { KINDS, STATES } from "../lib/wording.js";
 import { pageHead, progressOf, stateBadge, verdictBadges } from "../parts/bits.js";
 import { showListing, stateTeller } from "../parts/listing.js";
@@ -84,7 +84,11 @@ function columns(selected, onSelect) {
       isName: true,
       key: (job) => [job.name, job.labels, job.kind],
       cell: (job) => [
-        el("a", { href: href(`jobs/${job.id}`), class: "cut", title: job.id }, job.name ?? shortId(job.id)),
+        el(
+          "a",
+          { href: href(`jobs/${encodeURIComponent(job.id)}`), class: "cut", title: job.id },
+          job.name ?? shortId(job.id),
+        ),
         el(
           "small",
           { class: "soft only-narrow" },
@@ -132,7 +136,11 @@ function columns(selected, onSelect) {
           : null,
       ],
     },
-    { head: "Verdict", key: (job) => job.verdict ?? null, cell: (job) => verdictBadges(job.verdict) },
+    {
+      head: "Verdict",
+      key: (job) => job.verdict ?? null,
+      cell: (job) => verdictBadges(job.verdict, helperOf(job.spec)),
+    },
     {
       head: "Created",
       class: "wide narrow",

@@ -18,7 +18,7 @@ export function show({ main, id, signal }) {
   let shown = "";
   poll(
     async (within) => {
-      const model = await get(`v1/models/${id}`, {}, within);
+      const model = await get(`v1/models/${encodeURIComponent(id)}`, {}, within);
       keep(model.id, model.name, model.state);
       const key = JSON.stringify(model);
       if (key !== shown) {
@@ -147,7 +147,7 @@ async function lineageOf(place, model, signal) {
   }
   fill(place, facts([["Job", linkTo(model.source.job)]]));
   try {
-    const job = await get(`v1/jobs/${model.source.job}`, {}, signal);
+    const job = await get(`v1/jobs/${encodeURIComponent(model.source.job)}`, {}, signal);
     const teachers = teachersOf(job.spec);
     fill(
       place,
@@ -160,7 +160,7 @@ async function lineageOf(place, model, signal) {
             : "none, trained by labels",
         ],
         ["Dataset", datasetsOf(job.spec).map((id) => el("div", null, linkTo(id)))],
-        ["Report", el("a", { href: href(`jobs/${job.id}`) }, "how good it is")],
+        ["Report", el("a", { href: href(`jobs/${encodeURIComponent(job.id)}`) }, "how good it is")],
       ]),
     );
     return job;
@@ -251,7 +251,7 @@ function filesOf(model) {
 function downloadsOf(model) {
   const has = (/** @type {string} */ role) => model.files.some((/** @type {any} */ file) => file.role === role);
   const short = model.name.replaceAll(/[^\w.-]+/g, "-");
-  const base = `v1/models/${model.id}`;
+  const base = `v1/models/${encodeURIComponent(model.id)}`;
   const link = (
     /** @type {string} */ name,
     /** @type {string} */ path,
@@ -284,7 +284,7 @@ function remove(model) {
       text: "Its files are deleted and cannot be brought back. Jobs that have not ended and need it keep it: the service then refuses.",
     },
     async () => {
-      await send("DELETE", `v1/models/${model.id}`);
+      await send("DELETE", `v1/models/${encodeURIComponent(model.id)}`);
       toast("The model was deleted");
       go(href("models"));
     },

@@ -31,7 +31,7 @@ export function show({ main, query, signal }) {
           cell: (model) => [
             el(
               "a",
-              { href: href(`models/${model.id}`), class: "cut", title: model.id },
+              { href: href(`models/${encodeURIComponent(model.id)}`), class: "cut", title: model.id },
               model.name || shortId(model.id),
             ),
             model.rejection ? el("small", { class: "problem" }, model.rejection.code) : null,

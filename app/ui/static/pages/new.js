@@ -27,7 +27,7 @@ export function show({ main, query, signal }) {
       for (const each of [...datasets.data, ...models.data]) keep(each.id, each.name, each.state);
       const from = query.get("from");
       const spec = from
-        ? likeOf((await get(`v1/jobs/${from}`, {}, within)).spec)
+        ? likeOf((await get(`v1/jobs/${encodeURIComponent(from)}`, {}, within)).spec)
         : firstSpec(query, datasets.data, models.data);
       new NewJob(
         main,
@@ -175,7 +175,7 @@ class NewJob {
         headers: { "Idempotency-Key": this.key.value },
       });
       announce("The job is queued");
-      go(href(`jobs/${job.id}`));
+      go(href(`jobs/${encodeURIComponent(job.id)}`));
     });
     this.submit.disabled = false;
   }

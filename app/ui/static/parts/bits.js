@@ -3,6 +3,7 @@
 import { ApiError } from "../lib/api.js";
 import { el, newId, rich } from "../lib/dom.js";
 import { count, duration, secondsBetween, share } from "../lib/format.js";
+import { teachersOf } from "../lib/specs.js";
 import { PHASES, stateOf, TERMINAL, verdictOf } from "../lib/wording.js";
 
 /** @typedef {import("../lib/dom.js").Child} Child */
@@ -14,11 +15,11 @@ export function stateBadge(state) {
   return el("span", { class: "state", "data-tone": tone, title: meaning }, word);
 }
 
-/** @param {Record<string, string> | null | undefined} verdicts By task. @returns {HTMLElement[]} */
-export function verdictBadges(verdicts) {
+/** @param {Record<string, string> | null | undefined} verdicts By task. @param {string} [helper] @returns {HTMLElement[]} */
+export function verdictBadges(verdicts, helper) {
   const entries = Object.entries(verdicts ?? {});
   return entries.slice(0, 4).map(([task, verdict]) => {
-    const { word, tone, meaning } = verdictOf(verdict);
+    const { word, tone, meaning } = verdictOf(verdict, helper);
     const name = entries.length > 1 ? `${task}: ` : "";
     return el("div", { class: "verdict", "data-tone": tone, title: meaning }, `${name}${word}`);
   });
@@ -42,7 +43,7 @@ export function progressOf(job) {
   if (job.state === "queued" && !percent) return "";
   const words = [
     `${Math.floor(percent)} %`,
-    phase ? (PHASES[phase] ?? phase) : "",
+    phase && hasPhase(job, phase) ? (PHASES[phase] ?? phase) : "",
     eta && phase === "training" ? `${duration(eta)} left` : "",
   ];
   return el(
@@ -62,6 +63,11 @@ export function progressOf(job) {
     ),
     el("small", null, words.filter(Boolean).join(", ")),
   );
+}
+
+/** @param {any} job @param {string} phase @returns {boolean} Whether a phase is one of this job: those without teachers pass it too. */
+export function hasPhase(job, phase) {
+  return phase !== "teaching" || teachersOf(job.spec).length > 0;
 }
 
 /**

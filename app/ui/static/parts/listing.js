@@ -6,7 +6,7 @@ import { announce, el, fill, say } from "../lib/dom.js";
 import { counted } from "../lib/format.js";
 import { poll } from "../lib/live.js";
 import { note as noteQuery } from "../lib/router.js";
-import { problem } from "./bits.js";
+import { note, problem } from "./bits.js";
 
 /** @typedef {any} Row */
 /** @typedef {{ head: string, class?: string, isName?: boolean, key: (row: Row) => unknown, cell: (row: Row) => import("../lib/dom.js").Children }} Column */
@@ -24,6 +24,8 @@ import { problem } from "./bits.js";
 
 const ROWS = 50;
 const TYPING = 300;
+/** Characters of a filter that the service takes. */
+const MOST_TEXT = 200;
 
 /**
  * Show a listing.
@@ -33,37 +35,44 @@ const TYPING = 300;
  * @param {AbortSignal} signal
  */
 export function showListing(main, listing, query, signal) {
-  /** @type {Record<string, string>} */
-  const chosen = Object.fromEntries(listing.filters.map(({ name }) => [name, query.get(name) ?? ""]));
+  const { chosen, dropped } = filtersOf(listing.filters, query);
   /** @type {{ after: string | null, trail: (string | null)[], next: string | null }} */
-  const place = { after: query.get("after"), trail: [], next: null };
+  const place = { after: query.get("after"), trail: trailOf(history.state), next: null };
   const table = new KeyedTable(listing.caption, listing.columns);
   const message = el("p", { class: "empty" }, "Loading …");
   const pager = makePager(listing.noun);
-  const trouble = el("div");
+  const [trouble, left] = [el("div"), el("div")];
+  if (dropped.length) fill(left, leftOut(dropped));
 
-  const live = poll(
-    async (within) => {
-      const asked = JSON.stringify([chosen, place.after]);
-      const found = await get(listing.path, { ...chosen, after: place.after, limit: ROWS }, within);
-      await listing.prepare?.(found.data);
-      if (asked !== JSON.stringify([chosen, place.after])) return;
-      place.next = found.next;
-      table.update(found.data);
-      fill(trouble);
-      const isFiltered = Object.values(chosen).some(Boolean) || place.after;
-      message.hidden = found.data.length > 0;
-      if (!found.data.length)
-        fill(message, ...(isFiltered ? ["Nothing matches these filters."] : [listing.empty].flat()));
-      pager.update(found.data.length, place, found.has_more);
-    },
-    { signal, onError: (error) => fill(trouble, problem(error)) },
-  );
-
-  const turn = () => {
-    noteQuery({ ...chosen, after: place.after });
-    live.now();
+  const task = async (/** @type {AbortSignal} */ within) => {
+    const asked = JSON.stringify([chosen, place.after]);
+    const found = await get(listing.path, { ...chosen, after: place.after, limit: ROWS }, within);
+    await listing.prepare?.(found.data);
+    if (asked !== JSON.stringify([chosen, place.after])) return;
+    place.next = found.next;
+    table.update(found.data);
+    fill(trouble);
+    const isFiltered = Object.values(chosen).some(Boolean) || place.after;
+    message.hidden = found.data.length > 0;
+    if (!found.data.length)
+      fill(message, ...(isFiltered ? ["Nothing matches these filters."] : [listing.empty].flat()));
+    pager.update(found.data.length, place, found.has_more);
   };
+  const start = () => poll(task, { signal, onError });
+  const onError = (/** @type {import("../lib/api.js").ApiError} */ error) => {
+    if (place.after && (error.status === 400 || error.status === 422)) {
+      fill(left, leftOut(["after"]));
+      place.after = null;
+      place.trail = [];
+      turn();
+    } else fill(trouble, problem(error));
+  };
+  const turn = () => {
+    noteQuery({ ...chosen, after: place.after }, { trail: place.trail });
+    live.stop(); // a poll that was refused has ended
+    live = start();
+  };
+  let live = start();
   pager.older.addEventListener("click", () => {
     place.trail.push(place.after);
     place.after = place.next;
@@ -77,10 +86,12 @@ export function showListing(main, listing, query, signal) {
     chosen[name] = value;
     place.after = null;
     place.trail = [];
+    fill(left);
     turn();
   };
   main.append(
     filterForm(listing.filters, chosen, onFilter),
+    left,
     trouble,
     el(
       "div",
@@ -89,6 +100,35 @@ export function showListing(main, listing, query, signal) {
       message,
     ),
     pager.node,
+  );
+}
+
+/**
+ * What the address chooses, without what the service would refuse.
+ * @param {Filter[]} filters
+ * @param {URLSearchParams} query
+ * @returns {{ chosen: Record<string, string>, dropped: string[] }}
+ */
+function filtersOf(filters, query) {
+  const isGood = (/** @type {Filter} */ { options }, /** @type {string} */ value) =>
+    options ? options.some(([each]) => each === value) : value.length <= MOST_TEXT;
+  const given = filters.map((each) => ({ each, value: query.get(each.name) ?? "" }));
+  const bad = given.filter(({ each, value }) => value && !isGood(each, value)).map(({ each }) => each.name);
+  const kept = given.map(({ each, value }) => [each.name, bad.includes(each.name) ? "" : value]);
+  return { chosen: Object.fromEntries(kept), dropped: bad };
+}
+
+/** @param {any} state What the browser keeps with the address. @returns {(string | null)[]} The pages before this one. */
+function trailOf(state) {
+  return Array.isArray(state?.trail) ? [...state.trail] : [];
+}
+
+/** @param {string[]} names @returns {HTMLElement} */
+function leftOut(names) {
+  const fields = names.flatMap((name, i) => [i ? ", " : "", el("code", null, name)]);
+  return note(
+    "plain",
+    el("p", { role: "status" }, "The address was not understood and is read without ", ...fields, "."),
   );
 }
 
@@ -107,7 +147,13 @@ function filterForm(filters, chosen, onChange) {
           el("option", { value: "" }, "any"),
           ...options.map(([value, word]) => el("option", { value }, word)),
         )
-      : el("input", { name, type: type ?? "search", autocomplete: "off", spellcheck: "false" });
+      : el("input", {
+          name,
+          type: type ?? "search",
+          maxlength: MOST_TEXT,
+          autocomplete: "off",
+          spellcheck: "false",
+        });
     input.value = chosen[name] ?? "";
     const tell = () => onChange(name, input.value.trim());
     let timer = 0;

@@ -6,6 +6,46 @@ import { el } from "../lib/dom.js";
 const CHANNELS = 4;
 
 /**
+ * Why a row of a preview cannot be sent to a model: a preview is made for people, with small images, features of sounds
+ * and the first numbers, and says of each input whether it is the whole.
+ * @param {any} row
+ * @param {any} model
+ * @returns {string | null} null where it can.
+ */
+export function missingOf(row, model) {
+  const read = Object.entries(model.raw_inputs);
+  for (const [name, input] of read) {
+    const reason = missing(name, row.inputs[name], input, read.length === 1);
+    if (reason) return reason;
+  }
+  return read.length ? null : "it is not known what the model reads";
+}
+
+/**
+ * @param {string} name
+ * @param {any} value
+ * @param {any} input
+ * @param {boolean} isAlone
+ * @returns {string | null}
+ */
+function missing(name, value, input, isAlone) {
+  if (!value) return `the dataset has no input ${name}`;
+  if (value.image) {
+    const isSent = input.image ? isAlone : !input.audio && input.dtype === "uint8";
+    return value.whole && isSent ? null : `of ${name} there is a picture here, not what the model reads`;
+  }
+  if (value.text !== undefined) {
+    if (!input.tokens) return `the model reads ${name} as numbers, and here is a text`;
+    if (input.tokens.ids) return `the model reads ${name} as ids of tokens, and here is its text`;
+    if (input.tokens.words) return `the model reads ${name} as lists of words, which are one text here`;
+    if (input.columns?.length === 2) return `the model reads pairs of texts as ${name}, which are one text here`;
+    return value.whole ? null : `of the text ${name} there may be a part alone here`;
+  }
+  if (input.tokens && !input.tokens.ids) return `the model reads ${name} as text, and here are numbers`;
+  return value.whole ? null : `of ${name} there may be a part of the numbers alone here`;
+}
+
+/**
  * The request that asks a model about a row of a preview. Raises ApiError where a preview has not all of the row: it is made
  * for people, with small images and the first numbers.
  * @param {any} row
@@ -14,15 +54,14 @@ const CHANNELS = 4;
  */
 export async function requestOf(row, model) {
   const read = Object.keys(model.raw_inputs);
-  const names = Object.keys(row.inputs).filter((name) => !read.length || read.includes(name));
-  if (names.length < read.length)
-    throw notWhole(`the dataset has no input ${read.find((name) => !names.includes(name))}`);
-  const [first] = names;
-  if (names.length === 1 && row.inputs[first].image && model.raw_inputs[first]?.image) {
+  const reason = missingOf(row, model);
+  if (reason) throw notWhole(reason);
+  const [first] = read;
+  if (row.inputs[first].image && model.raw_inputs[first].image) {
     return { raw: bytesOf(row.inputs[first].image), type: "image/png" };
   }
   const entries = await Promise.all(
-    names.map(async (name) => [name, [await valueOf(name, row.inputs[name], model.raw_inputs[name])]]),
+    read.map(async (name) => [name, [await valueOf(name, row.inputs[name], model.raw_inputs[name])]]),
   );
   return { body: { inputs: Object.fromEntries(entries) } };
 }
@@ -44,10 +83,9 @@ function bytesOf(address) {
 
 /** @param {string} name @param {any} value @param {any} input What the model takes. */
 async function valueOf(name, value, input) {
-  if (value.text !== undefined) return input?.columns?.length === 2 ? value.text.split("\n") : value.text;
+  if (value.text !== undefined) return value.text;
   const shape = input?.shape?.every(Number.isInteger) && input.shape.length ? input.shape : (value.shape ?? []);
   if (value.image) {
-    if (input?.dtype !== "uint8") throw notWhole(`the preview has a picture of ${name}, not its numbers`);
     return nested(await pixelsOf(value.image, shape), shape);
   }
   if (value.values.length !== sizeOf(shape))

@@ -18,7 +18,7 @@ const STYLE = /<style>([^<]*)<\/style>/;
  * @returns {Promise<{ headline: string, node: HTMLElement }>}
  */
 export async function reportOf(job, signal, { without = [] } = {}) {
-  const page = await text(`v1/jobs/${job}/report`, { format: "html" }, signal);
+  const page = await text(`v1/jobs/${encodeURIComponent(job)}/report`, { format: "html" }, signal);
   // The policy of the dashboard refuses styles in markup, even of a document that is not shown: CSSOM may set them.
   const style = STYLE.exec(page)?.[1] ?? "";
   const markup = page.replace(STYLE, "").replaceAll(' style="', ` ${STYLED}="`);

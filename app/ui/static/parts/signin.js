@@ -39,10 +39,15 @@ export async function signOut() {
 function ask(code) {
   const before = session();
   const reason = signInReason(code, before !== null);
+  const title = document.title;
+  document.title = "Sign in · Stillhouse";
+  document.body.dataset.locked = ""; // what the page shows is for who has a session
   return new Promise((resolve) => {
     const dialog = form(reason, (found) => {
       dialog.close();
       dialog.remove();
+      document.title = title;
+      delete document.body.dataset.locked;
       begin(found);
       resolve(found);
       if (before && before.key.id !== found.key.id) show();

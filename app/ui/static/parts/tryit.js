@@ -5,12 +5,13 @@ import { el, fill, newId } from "../lib/dom.js";
 import { figure, share } from "../lib/format.js";
 import { pretty } from "../lib/json.js";
 import { bars, problem } from "./bits.js";
-import { nested, requestOf } from "./previewed.js";
+import { missingOf, nested, requestOf } from "./previewed.js";
 import { rowList } from "./rows.js";
 
 const MOST_CLASSES = 5;
 const MOST_PREVIEWED = 12;
 const MOST_TYPED = 4096;
+const SOME_TOKENS = 8;
 
 /**
  * @param {any} model
@@ -38,7 +39,7 @@ export function tryIt(model, { datasets, hasTeachers, signal }) {
       el("p", { class: "loading" }, "Waiting for the answer … The first one of a model takes some seconds."),
     );
     try {
-      const found = await send("POST", `v1/models/${model.id}/predict`, {
+      const found = await send("POST", `v1/models/${encodeURIComponent(model.id)}/predict`, {
         ...(await rows()),
         signal,
         query: compare.checked ? { compare: "teacher" } : {},
@@ -109,8 +110,10 @@ function example(model) {
 }
 
 /** @param {any} input */
-function zeros({ dtype, shape, tokens, categories }) {
-  if (tokens) return "a text";
+function zeros({ dtype, shape, columns, tokens, categories }) {
+  if (tokens?.ids) return idsOf(tokens, shape);
+  if (tokens?.words) return ["a", "text"];
+  if (tokens) return columns?.length === 2 ? ["a text", "another text"] : "a text";
   const size = shape.reduce(
     (/** @type {number} */ product, /** @type {number | null} */ side) => product * (side ?? 1),
     1,
@@ -118,6 +121,12 @@ function zeros({ dtype, shape, tokens, categories }) {
   if (categories) return categories.map((/** @type {string[]} */ each) => each[0]);
   const sides = shape.map((/** @type {number | null} */ side) => side ?? 1);
   return size > MOST_TYPED ? [] : nested(Array(size).fill(dtype === "string" ? "" : 0), sides);
+}
+
+/** @param {any} tokens @param {(number | null)[]} shape @returns {number[]} Some ids of tokens, as many as a row must have. */
+function idsOf({ vocabulary, length }, shape) {
+  const size = shape[0] ?? Math.min(SOME_TOKENS, length ?? SOME_TOKENS);
+  return Array.from({ length: size }, (_, i) => Math.min(i + 1, (vocabulary ?? Infinity) - 1));
 }
 
 /**
@@ -128,25 +137,32 @@ function zeros({ dtype, shape, tokens, categories }) {
  * @param {AbortSignal} signal
  */
 async function showRows(place, dataset, model, ask, signal) {
+  place.dataset.of = dataset;
   try {
-    const { rows } = await get(`v1/datasets/${dataset}/preview`, {}, signal);
+    const { rows } = await get(`v1/datasets/${encodeURIComponent(dataset)}/preview`, {}, signal);
+    if (place.dataset.of !== dataset) return;
     const some = rows.slice(0, MOST_PREVIEWED);
+    const reason = some.map((/** @type {any} */ row) => missingOf(row, model)).find(Boolean);
+    const words = `${some.every((/** @type {any} */ row) => missingOf(row, model)) ? "These" : "Some of these"} rows cannot be asked from here: ${reason}. Write rows as JSON below, or choose a file.`;
     fill(
       place,
+      reason ? el("p", { class: "soft" }, words) : null,
       rowList(some, (row, item) =>
-        el(
-          "button",
-          {
-            type: "button",
-            "aria-label": `Ask about row ${row.row}`,
-            onclick: async () => {
-              for (const other of place.querySelectorAll("[data-chosen]")) other.removeAttribute("data-chosen");
-              item.dataset.chosen = "";
-              await ask(() => requestOf(row, model));
-            },
-          },
-          "Ask",
-        ),
+        missingOf(row, model)
+          ? null
+          : el(
+              "button",
+              {
+                type: "button",
+                "aria-label": `Ask about row ${row.row}`,
+                onclick: async () => {
+                  for (const other of place.querySelectorAll("[data-chosen]")) other.removeAttribute("data-chosen");
+                  item.dataset.chosen = "";
+                  await ask(() => requestOf(row, model));
+                },
+              },
+              "Ask",
+            ),
       ),
     );
   } catch (error) {

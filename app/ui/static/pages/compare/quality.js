@@ -76,7 +76,7 @@ function networksOf(entries, task, metric, costOf) {
       party: /** @type {string} */ (party),
       of: report[party],
       colour: `--c${i}`,
-      href: href(`jobs/${job.id}`),
+      href: href(`jobs/${encodeURIComponent(job.id)}`),
     }));
     const teachers = (report.teachers ?? [])
       .filter((/** @type {any} */ each) => !each.task || each.task === task)
@@ -85,7 +85,9 @@ function networksOf(entries, task, metric, costOf) {
         party: "teacher",
         of: each,
         colour: "--c2",
-        href: each.model ? href(`models/${each.model}`) : href(`jobs/${job.id}`),
+        href: each.model
+          ? href(`models/${encodeURIComponent(each.model)}`)
+          : href(`jobs/${encodeURIComponent(job.id)}`),
       }));
     return [...own, ...teachers];
   });

@@ -22,9 +22,10 @@ export function actions(job, onChange) {
   const button = (/** @type {string} */ word, /** @type {() => void} */ act, cls = "") =>
     el("button", { type: "button", class: cls, onclick: act }, word);
   const change = (/** @type {string} */ action, /** @type {string} */ said) => async () => {
-    onChange(await send("POST", `v1/jobs/${job.id}/${action}`));
+    onChange(await send("POST", `v1/jobs/${encodeURIComponent(job.id)}/${action}`));
     toast(said);
   };
+  const kept = job.checkpoint ? ` Its checkpoint of step ${count(job.checkpoint.step)} is kept.` : "";
   const found = [];
   if (PAUSABLE.has(job.state)) {
     found.push(
@@ -33,7 +34,10 @@ export function actions(job, onChange) {
           {
             title: `Pause ${name}?`,
             action: "Pause",
-            text: "It writes a checkpoint, leaves its worker, and waits until you resume it. Nothing that it has learned is lost.",
+            text:
+              job.state === "queued"
+                ? `It leaves the queue and waits until you resume it.${kept}`
+                : "It writes a checkpoint where its training has begun, leaves its worker, and waits until you resume it.",
           },
           change("pause", "The job pauses"),
         ),
@@ -47,7 +51,9 @@ export function actions(job, onChange) {
           {
             title: `Resume ${name}?`,
             action: "Resume",
-            text: "It goes back into the queue and continues from its checkpoint.",
+            text: job.checkpoint
+              ? "It goes back into the queue and continues from its checkpoint."
+              : "It goes back into the queue.",
           },
           change("resume", "The job is queued again"),
         ),
@@ -64,7 +70,10 @@ export function actions(job, onChange) {
               title: `Cancel ${name}?`,
               action: "Cancel the job",
               isDangerous: true,
-              text: "It ends after the current step and a checkpoint, from which a retry can go on.",
+              text:
+                job.state === "queued" || job.state === "paused"
+                  ? `It ends at once.${kept || " A retry begins from the start."}`
+                  : "It ends after the current step and, where its training has begun, a checkpoint, from which a retry can go on.",
             },
             change("cancel", "The job is cancelled"),
           ),
@@ -88,7 +97,7 @@ export function actions(job, onChange) {
               text: "Its events, metrics, report and files are deleted and cannot be brought back. A student that it made must be deleted first, on the student's page.",
             },
             async () => {
-              await send("DELETE", `v1/jobs/${job.id}`);
+              await send("DELETE", `v1/jobs/${encodeURIComponent(job.id)}`);
               toast("The job was deleted");
               go(href("jobs"));
             },
@@ -110,12 +119,12 @@ function retries(job, name, button) {
   const retry = (/** @type {boolean} */ fromCheckpoint) => {
     const key = idempotencyKey();
     return async () => {
-      const made = await send("POST", `v1/jobs/${job.id}/retry`, {
+      const made = await send("POST", `v1/jobs/${encodeURIComponent(job.id)}/retry`, {
         body: { from_checkpoint: fromCheckpoint },
         headers: { "Idempotency-Key": key },
       });
       toast("The retry is queued");
-      go(href(`jobs/${made.id}`));
+      go(href(`jobs/${encodeURIComponent(made.id)}`));
     };
   };
   const again = button("Retry", () =>

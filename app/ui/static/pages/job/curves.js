@@ -85,7 +85,8 @@ export class Curves {
   async _update(within, all) {
     const isNew = await this.feed.update(within, { all });
     const isDue = all || !this.tables || (isNew && this.feed.ticks % RELATION_TICKS === 0);
-    if (this.isMultitask && isDue) this.tables = await get(`v1/jobs/${this.id}/relation`, {}, within);
+    if (this.isMultitask && isDue)
+      this.tables = await get(`v1/jobs/${encodeURIComponent(this.id)}/relation`, {}, within);
     if (isNew || all) this._draw();
   }
 

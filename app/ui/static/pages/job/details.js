@@ -70,7 +70,7 @@ export function specOf(full) {
 
 /** @param {any} job @returns {HTMLElement} */
 export function downloadsOf(job) {
-  const base = `v1/jobs/${job.id}`;
+  const base = `v1/jobs/${encodeURIComponent(job.id)}`;
   const file = (
     /** @type {string} */ name,
     /** @type {string} */ path,
@@ -86,7 +86,7 @@ export function downloadsOf(job) {
     );
   const isDone = job.state === "succeeded";
   const short = (job.name ?? job.id).replaceAll(/[^\w.-]+/g, "-");
-  const model = job.student ? `v1/models/${job.student}` : "";
+  const model = job.student ? `v1/models/${encodeURIComponent(job.student)}` : "";
   return el(
     "ul",
     { class: "downloads" },

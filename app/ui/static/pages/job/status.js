@@ -15,13 +15,14 @@ export function statusOf(job) {
     job.error ? errorOf(job.error, isOver ? job.state : null) : null,
     isOver
       ? null
-      : note(
-          "plain",
-          el("p", null, stateOf(job.state).meaning ?? ""),
-          progressOf(job),
-          el("div", { class: "meta" }, ...speed),
-        ),
+      : note("plain", el("p", null, meaningOf(job)), progressOf(job), el("div", { class: "meta" }, ...speed)),
   ];
+}
+
+/** @param {any} job @returns {string} */
+function meaningOf({ state, checkpoint }) {
+  if (state === "paused" && !checkpoint) return "It waits until you resume it.";
+  return stateOf(state).meaning ?? "";
 }
 
 /** @param {any} error @param {string | null} ended The last state; null of a job that goes on. @returns {HTMLElement} */

@@ -2,12 +2,15 @@
 // What happened to a job: phases with their times, warnings, events.
 import { el, fill } from "../../lib/dom.js";
 import { count, counted, duration, secondsBetween, timeOf } from "../../lib/format.js";
+import { hasPhase } from "../../parts/bits.js";
 import { PHASES, stateOf, TERMINAL } from "../../lib/wording.js";
 
 /** @typedef {any} Event */
 
 const MOST_EVENTS = 200;
 const MOST_SPEEDS = 500;
+/** Shorter, a time is written as 0 s. */
+const LEAST_SECONDS = 0.05;
 
 /** Collects the events of a job. Of progress, of which there are many, the training speed alone is kept, thinned. */
 export class Timeline {
@@ -44,13 +47,27 @@ export class Timeline {
     );
   }
 
-  /** @returns {{ name: string, time: string, end: string | null }[]} Stretches of time: waiting, phases, breaks. */
+  /** @returns {{ name: string, phase: string, time: string, end: string | null }[]} Stretches of time: waiting, phases, breaks. */
   stretches() {
     const named = this.events.flatMap((event) => {
       if (event.type === "phase")
-        return [{ name: PHASES[event.data.phase] ?? event.data.phase, time: event.time, isEnd: false }];
+        return [
+          {
+            name: PHASES[event.data.phase] ?? event.data.phase,
+            phase: event.data.phase,
+            time: event.time,
+            isEnd: false,
+          },
+        ];
       if (event.type === "state" && event.data.state !== "running")
-        return [{ name: stateOf(event.data.state).word, time: event.time, isEnd: TERMINAL.has(event.data.state) }];
+        return [
+          {
+            name: stateOf(event.data.state).word,
+            phase: "",
+            time: event.time,
+            isEnd: TERMINAL.has(event.data.state),
+          },
+        ];
       return [];
     });
     return named.map((each, i) => ({ ...each, end: named[i + 1]?.time ?? null })).filter((each) => !each.isEnd);
@@ -64,7 +81,12 @@ export class Timeline {
  * @param {any} job
  */
 export function fillPhases(list, timeline, job) {
-  const all = timeline.stretches();
+  const all = timeline
+    .stretches()
+    .filter(
+      ({ phase, time, end }) =>
+        hasPhase(job, phase) && !(phase === "teaching" && end && secondsBetween(time, end) < LEAST_SECONDS),
+    );
   const isOver = TERMINAL.has(job.state);
   fill(
     list,
@@ -86,9 +108,10 @@ function capital(text) {
   return text.slice(0, 1).toUpperCase() + text.slice(1);
 }
 
-/** @param {HTMLElement} place @param {Timeline} timeline Show the newest events. */
-export function fillEvents(place, timeline) {
-  const shown = timeline.events.slice(-MOST_EVENTS).reverse();
+/** @param {HTMLElement} place @param {Timeline} timeline @param {any} job Show the newest events. */
+export function fillEvents(place, timeline, job) {
+  const all = timeline.events.filter(({ type, data }) => type !== "phase" || hasPhase(job, data.phase));
+  const shown = all.slice(-MOST_EVENTS).reverse();
   const rows = shown.map((event) =>
     el(
       "tr",
@@ -115,8 +138,8 @@ export function fillEvents(place, timeline) {
         el("tbody", null, ...rows),
       ),
     ),
-    timeline.events.length > shown.length
-      ? el("p", { class: "soft" }, `The newest ${shown.length} of ${counted(timeline.events.length, "event")}.`)
+    all.length > shown.length
+      ? el("p", { class: "soft" }, `The newest ${shown.length} of ${counted(all.length, "event")}.`)
       : null,
   );
 }
