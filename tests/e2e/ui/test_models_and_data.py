@@ -7,17 +7,17 @@ from selenium.webdriver.support.ui import Select
 from tests.e2e.ui.browser import Page
 from tests.e2e.ui.conftest import Things
 
-_PREVIEWS = """
-  const [whole, ask] = [arguments[0], window.fetch];
+_IN_PART = """
+  const ask = window.fetch;
   window.fetch = async (address, options) => {
     const answer = await ask(address, options);
     if (!String(address).includes("/preview")) return answer;
     const found = await answer.json();
-    for (const { inputs } of found.rows) for (const each of Object.values(inputs)) each.whole = whole;
+    for (const { inputs } of found.rows) for (const each of Object.values(inputs)) each.whole = false;
     return Response.json(found);
   };
 """
-"""Makes previews say of every input whether it is the whole."""
+"""Makes previews say of every input that it is not the whole."""
 
 
 def test_a_model_says_where_it_comes_from_and_answers_rows(page: Page, things: Things) -> None:
@@ -25,8 +25,6 @@ def test_a_model_says_where_it_comes_from_and_answers_rows(page: Page, things: T
     page.wait_for("Where it comes from")
     page.wait_for("the teacher", "aside")
     assert "digits" in page.text("aside")
-    page.run(_PREVIEWS, True)
-    page.run("document.querySelector('select[aria-label^=Dataset]').dispatchEvent(new Event('change'))")
     page.field("Also ask its teachers").click()
     page.wait(lambda: page.all(".rows li button"))[0].click()
     page.wait_for("Teacher of digit")
@@ -37,7 +35,7 @@ def test_a_model_says_where_it_comes_from_and_answers_rows(page: Page, things: T
 def test_a_row_that_the_preview_has_in_part_is_not_asked_and_long_names_fit(page: Page, things: Things) -> None:
     page.open(f"models/{things.ids['small model']}")
     page.wait_for("Rows of a dataset")
-    page.run(_PREVIEWS, False)
+    page.run(_IN_PART)
     page.run("document.querySelector('select[aria-label^=Dataset]').dispatchEvent(new Event('change'))")
     page.wait_for("These rows cannot be asked from here: of x there is a picture")
     assert not page.all(".rows li button")

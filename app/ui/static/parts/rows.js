@@ -1,6 +1,6 @@
 // @ts-check
 // Rows of a dataset, drawn or written, as a preview has them.
-import { el } from "../lib/dom.js";
+import { el, svg } from "../lib/dom.js";
 import { figure } from "../lib/format.js";
 
 /** @typedef {any} PreviewRow */
@@ -12,7 +12,20 @@ const MOST_TEXT = 600;
 function inputOf(value, name) {
   if (value.image) return el("img", { src: value.image, alt: `${name}, an image`, loading: "lazy" });
   if (value.text !== undefined) return el("p", null, textOf(value.text));
+  if (value.sound) return soundOf(value.sound, name);
   return valuesOf(value, name);
+}
+
+/** @param {{ seconds: number, envelope: number[] }} sound @param {string} name A sound as a line of its loudness. */
+function soundOf({ seconds, envelope }, name) {
+  const lines = envelope.map((each, i) => `M${i + 0.5} ${24 - 23 * each}V${24 + 23 * each}`);
+  const label = `${name}, a sound of ${figure(seconds)} s`;
+  return el(
+    "div",
+    { class: "sound" },
+    svg("svg", { viewBox: `0 0 ${envelope.length} 48`, role: "img", "aria-label": label }, svg("path", { d: lines.join("") })),
+    el("small", { class: "soft" }, `${figure(seconds)} s`),
+  );
 }
 
 /** @param {string} text */
