@@ -105,7 +105,7 @@ def test_a_module_whose_family_cannot_be_read_asks_for_its_architecture() -> Non
     torch = pytest.importorskip("torch")
     wanted: dict[str, Any] = {"name": None, "format": None, "outputs": None, "fields": {}}
     module = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3))
-    with pytest.raises(Unreadable, match="or else `architecture`, found Sequential"):
+    with pytest.raises(Unreadable, match="or else `architecture`, found a Sequential with Conv2d"):
         upload_of_model(module, architecture=None, **wanted)
     upload = upload_of_model(module, architecture={"family": "convnet", "outputs": {"y": 3}}, **wanted)
     assert upload.manifest["format"] == "safetensors"

@@ -10,6 +10,7 @@ from stillhouse.aio.models import AsyncModel
 from stillhouse.documents import Comparison, DryRun, Event, JobFields
 from stillhouse.drivers import AsyncDriver
 from stillhouse.errors import Conflict
+from stillhouse.files import target_of
 from stillhouse.flows import jobs as calls
 from stillhouse.flows import resources
 from stillhouse.flows.downloads import downloaded
@@ -93,7 +94,7 @@ class AsyncJob(JobFields):
         self, split: str = "test", path: str | Path | None = None, *, progress: bool | None = None
     ) -> Path:
         """Download the outputs of teacher, student and control on every row of a split, as npz; returns where it is."""
-        target = Path(path) if path is not None else Path(f"{self.id}.{split}.npz")
+        target = target_of(path, f"{self.id}.{split}.npz")
         shown = self._session.shows(progress)
         flow = downloaded(f"{self._path}/predictions", {"split": split}, target, self._session.retries, progress=shown)
         return await self._session.driver.run(flow)

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Final, cast
 
 from stillhouse.errors import Unreadable
+from stillhouse.sources.converting import expanded
 from stillhouse.sources.upload import JSON, FilePart, Upload, Wishes, named
 
 PathLike = str | Path
@@ -33,7 +34,7 @@ def part_of(source: PathLike | BinaryIO, default_name: str) -> FilePart:
     """A file by its path, a folder as a zip of it, or a binary file from its beginning."""
     if not isinstance(source, str | Path):
         return _of_file(source, default_name)
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.is_dir():
         return FilePart(f"{path.resolve().name}.zip", lambda: _zipped(path))
     if not path.is_file():
@@ -127,7 +128,7 @@ def _entries(source: object) -> list[str]:
     """The names in a folder or an archive; none of other things."""
     if not isinstance(source, str | Path):
         return []
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.is_dir():
         return sorted(each.relative_to(path).as_posix() for each in path.rglob("*") if each.is_file())
     if zipfile.is_zipfile(path):
