@@ -19,7 +19,7 @@ from stillhouse.flows.steps import JSON
 from stillhouse.progress import job_bar
 from stillhouse.results import Metrics, Report
 from stillhouse.session import Session
-from stillhouse.specs import Network, Reference, Teacher, identity
+from stillhouse.specs import Network, Reference, Task, Teacher, identity
 
 
 class AsyncJob(JobFields):
@@ -168,7 +168,7 @@ class AsyncJobs:
         student: Network | None = None,
         *,
         teacher: Teacher | None = None,
-        teachers: Iterable[Teacher] | None = None,
+        teachers: Teacher | Iterable[Teacher] | None = None,
         target: str | None = None,
         priority: int | None = None,
         idempotency_key: str | None = None,
@@ -185,7 +185,7 @@ class AsyncJobs:
         self,
         dataset: Reference | None = None,
         student: Network | None = None,
-        tasks: Iterable[str | Mapping[str, Any]] = (),
+        tasks: Task | Iterable[Task] = (),
         *,
         priority: int | None = None,
         idempotency_key: str | None = None,
@@ -233,9 +233,9 @@ class AsyncJobs:
         params, made = {"state": state, "kind": kind, "label": labels}, partial(AsyncJob, session=self._session)
         return self._session.driver.iterate(resources.listed("/v1/jobs", self._session.retries, made, limit, params))
 
-    async def compare(self, jobs: Iterable[Reference]) -> Comparison:
+    async def compare(self, jobs: Reference | Iterable[Reference]) -> Comparison:
         """Compare succeeded jobs on one test split: ranked, each against the control, with corrected intervals."""
-        identities = [identity(each) for each in jobs]
+        identities = specs.identities(jobs)
         return Comparison(await self._session.driver.run(calls.compared(identities, self._session.retries)))
 
     async def cancel(self, job: Reference) -> AsyncJob:

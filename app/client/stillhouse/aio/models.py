@@ -77,9 +77,9 @@ class AsyncModel(ModelFields):
     async def predict(self, rows: Any, *, media_type: str | None = None, compare: bool = False) -> Prediction:
         """The model's answers to 1 to 256 rows, as they stand in the dataset's file.
 
-        `rows`: arrays or lists by input (`{"x": …}`), a list of rows by column (`[{"price": 4.5}, …]`), the path of a
-        csv, jsonl, npz, image or sound file, or the bytes of one with its `media_type`. `compare`: the teachers of a
-        student answer beside it.
+        `rows`: arrays or lists by input (`{"x": …}`), a list of rows by column (`[{"price": 4.5}, …]`) or a frame of
+        them, the path of a csv, jsonl, npz, image or sound file, or the bytes of one with its `media_type`. `compare`:
+        the teachers of a student answer beside it.
         """
         flow = jobs.predicted(self.id, jobs.Rows.of(rows, media_type), compare, self._session.retries)
         return Prediction(await self._session.driver.run(flow))

@@ -15,7 +15,7 @@ Source = Any
 
 def upload_of_dataset(source: Source, wishes: Wishes) -> Upload:
     """A dataset with its manifest. Raises Unreadable."""
-    if _is_frame(source):
+    if is_frame(source):
         return dataset_of_frame(source, wishes)
     if isinstance(source, Mapping):
         return dataset_of_arrays(source, wishes)
@@ -24,7 +24,7 @@ def upload_of_dataset(source: Source, wishes: Wishes) -> Upload:
     return dataset_of_files(files, wishes)
 
 
-def _is_frame(source: object) -> bool:
+def is_frame(source: object) -> bool:
     """Whether it is a pandas frame, without importing pandas."""
     if isinstance(source, Path | str | Mapping):
         return False

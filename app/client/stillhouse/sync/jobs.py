@@ -18,7 +18,7 @@ from stillhouse.flows.steps import JSON
 from stillhouse.progress import job_bar
 from stillhouse.results import Metrics, ShownReport
 from stillhouse.session import Session
-from stillhouse.specs import Network, Reference, Teacher, identity
+from stillhouse.specs import Network, Reference, Task, Teacher, identity
 from stillhouse.sync.models import Model
 
 
@@ -169,7 +169,7 @@ class Jobs:
         student: Network | None = None,
         *,
         teacher: Teacher | None = None,
-        teachers: Iterable[Teacher] | None = None,
+        teachers: Teacher | Iterable[Teacher] | None = None,
         target: str | None = None,
         priority: int | None = None,
         idempotency_key: str | None = None,
@@ -186,7 +186,7 @@ class Jobs:
         self,
         dataset: Reference | None = None,
         student: Network | None = None,
-        tasks: Iterable[str | Mapping[str, Any]] = (),
+        tasks: Task | Iterable[Task] = (),
         *,
         priority: int | None = None,
         idempotency_key: str | None = None,
@@ -234,9 +234,9 @@ class Jobs:
         params, made = {"state": state, "kind": kind, "label": labels}, partial(Job, session=self._session)
         return self._session.driver.iterate(resources.listed("/v1/jobs", self._session.retries, made, limit, params))
 
-    def compare(self, jobs: Iterable[Reference]) -> Comparison:
+    def compare(self, jobs: Reference | Iterable[Reference]) -> Comparison:
         """Compare succeeded jobs on one test split: ranked, each against the control, with corrected intervals."""
-        identities = [identity(each) for each in jobs]
+        identities = specs.identities(jobs)
         return Comparison(self._session.driver.run(calls.compared(identities, self._session.retries)))
 
     def cancel(self, job: Reference) -> Job:
