@@ -11,7 +11,10 @@ from app.cli.remote.running import AsJson, Code, connected, fail, print_json
 def login(
     url: Annotated[str | None, typer.Option(help="URL of the service; asked for when left out.")] = None,
     key_file: Annotated[
-        typer.FileText | None, typer.Option(help="File with the key, `-` for stdin; asked for when left out.")
+        typer.FileText | None,
+        typer.Option(
+            help="File with the key, `-` for stdin; asked for when left out.", encoding="utf-8-sig", errors="replace"
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from stillhouse import Unreadable
@@ -134,6 +135,14 @@ def test_what_is_known_of_a_target_may_be_nothing_but_no_other_thing() -> None:
     for wrong in ({"y": "class"}, 7, [7]):
         with pytest.raises(Unreadable, match=r"expected (what is known|names)"):
             manifest({"x": X, "y": np.arange(60) % 3}, targets=wrong)
+
+
+@pytest.mark.parametrize("spec", [{"column": ["y"]}, {"columns": 7}])
+def test_a_description_that_nothing_can_be_made_of_is_said(spec: dict[str, Any]) -> None:
+    frame = pandas.DataFrame({"x": np.zeros(60), "y": np.arange(60) % 3})
+    for source in ({"x": X, "y": np.arange(60) % 3}, frame):
+        with pytest.raises(Unreadable, match="expected the dataset"):
+            upload_of_dataset(source, Wishes(targets={"y": spec}))
 
 
 def test_a_name_that_is_not_there_is_said_with_those_that_are() -> None:

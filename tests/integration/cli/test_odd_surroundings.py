@@ -119,6 +119,12 @@ def test_the_end_of_stdin_at_a_prompt_is_a_usage_error(stranger: Shell) -> None:
     assert "by --key-file" in stranger("login", "--url", "http://127.0.0.1:1", given="", code=2).err
 
 
+def test_a_key_file_of_other_bytes_is_a_usage_error(stranger: Shell) -> None:
+    (stranger.folder / "key").write_bytes(b"\xffkey")
+    said = stranger("login", "--url", "http://127.0.0.1:1", "--key-file", "key", code=2)
+    assert "expected a key of printable characters" in said.err
+
+
 def test_an_interrupt_at_a_prompt_ends_as_everywhere(stranger: Shell) -> None:
     own, theirs = pty.openpty()
     with subprocess.Popen(

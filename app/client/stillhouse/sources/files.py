@@ -4,6 +4,7 @@ import shutil
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
@@ -132,13 +133,16 @@ def _entries(source: object) -> list[str]:
     if path.is_dir():
         return sorted(each.relative_to(path).as_posix() for each in path.rglob("*") if each.is_file())
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            return archive.namelist()
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return archive.namelist()
+        except zipfile.BadZipFile:
+            return []
     if path.suffix in _ARCHIVES or path.name.endswith((".tar.gz", ".tar.zst")):
         try:
             with tarfile.open(path) as archive:
                 return archive.getnames()
-        except tarfile.TarError:
+        except (tarfile.TarError, EOFError, OSError, zlib.error):  # damaged
             return []
     return []
 

@@ -26,10 +26,11 @@ def upload_of_model(
     fields: Mapping[str, Any],
 ) -> Upload:
     """A model with its manifest. `fields`: further ones of the manifest, which have the last word."""
-    part, inferred = _read(source, format, architecture, named(outputs))
-    shown = name or PurePosixPath(part.name).name.partition(".")[0]
-    known = _outputs(named(outputs), inferred.get("architecture"))
-    return Upload({"name": shown, **inferred, "outputs": known, **fields}, (part,))
+    with reading("the model"):
+        part, inferred = _read(source, format, architecture, named(outputs))
+        shown = name or PurePosixPath(part.name).name.partition(".")[0]
+        known = _outputs(named(outputs), inferred.get("architecture"))
+        return Upload({"name": shown, **inferred, "outputs": known, **fields}, (part,))
 
 
 def _read(
