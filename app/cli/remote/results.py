@@ -98,9 +98,12 @@ def download(
 
 def _check(output: str) -> None:
     """Raises Unreadable before anything is asked, where this is no file to write."""
-    from stillhouse.files import target_of
+    from stillhouse.flows.parts import real_target
+    from stillhouse.sources.converting import expanded
 
-    target_of(output, "model")
+    target = expanded(output)
+    if not target.is_dir():
+        real_target(target)
 
 
 def _model(client: "Client", identity: str) -> "Model":

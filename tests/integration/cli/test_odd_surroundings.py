@@ -76,8 +76,10 @@ def test_a_download_to_stdout_or_a_device_is_refused_before_any_request(stranger
 
 
 def test_a_download_makes_its_folder(stranger: Shell) -> None:
-    with scripted([MODEL, Answer(200, b"weights")]) as server:
+    (stranger.folder / "model").mkdir()
+    with scripted([MODEL, Answer(200, b"weights")] * 2) as server:
         at(stranger, server.url)("download", "mdl_1", "-o", "out/")
+        stranger("download", "mdl_1", "-o", ".")
     assert (stranger.folder / "out/mdl_1.safetensors").read_bytes() == b"weights"
 
 
