@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -65,8 +65,9 @@ def scripted(answers: Sequence[Answer]) -> Iterator[Server]:
             for name, value in {"Content-Type": answer.kind, **answer.headers}.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            with suppress(ConnectionError):  # who asked has gone
+                self.end_headers()
+                self.wfile.write(body)
 
         do_GET = do_POST = do_DELETE = do_PATCH = _answer  # noqa: N815 (names that http.server looks up)
 

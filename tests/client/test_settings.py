@@ -47,6 +47,42 @@ def test_a_key_is_not_sent_to_another_service_than_it_was_given_for(
     assert login(HERE, None).key == "stored-key"
 
 
+def test_a_key_of_the_environment_without_a_url_goes_to_the_stored_one_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STILLHOUSE_KEY", "key-of-elsewhere")
+    with pytest.raises(NotSignedIn, match="set STILLHOUSE_KEY together with STILLHOUSE_URL"):
+        login(HERE, None)
+    store_login(Login(ELSEWHERE, "stored-key"))
+    assert login(None, None) == Login(ELSEWHERE, "key-of-elsewhere")
+    with pytest.raises(NotSignedIn, match="expected a key for"):
+        login(HERE, None)
+
+
+@pytest.mark.parametrize("url", [f"{HERE}/", f" {HERE}/v1/ ", "HTTP://Here.example:8000", HERE])
+def test_a_url_is_the_same_however_it_is_written(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("STILLHOUSE_URL", url)
+    monkeypatch.setenv("STILLHOUSE_KEY", "key-of-here")
+    assert login(HERE, None) == Login(HERE, "key-of-here")
+
+
+def test_without_a_home_nothing_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.setattr(Path, "home", no_home)
+    assert stored_login() is None
+    assert not forget_login()
+    assert login(HERE, "key") == Login(HERE, "key")
+    with pytest.raises(NotSignedIn, match="set HOME or XDG_CONFIG_HOME"):
+        store_login(Login(HERE, "key"))
+
+
+def test_what_is_no_text_is_no_url_and_no_key() -> None:
+    for url, key in ((5, "k"), (HERE, 5)):
+        with pytest.raises(NotSignedIn, match=r"expected a (URL|key)"):
+            Client(url, key)  # type: ignore[arg-type]
+
+
 def test_without_a_url_the_ways_to_give_one_are_named() -> None:
     with pytest.raises(NotSignedIn, match="STILLHOUSE_URL, or run `stillhouse login`"):
         Client()

@@ -1,5 +1,6 @@
 """Specs from objects: what callers have at hand, as the service wants it."""
 
+from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any
 
@@ -67,6 +68,45 @@ def test_a_text_that_is_no_id_does_not_become_a_path(text: str) -> None:
 def test_one_and_several_teachers_at_once_are_refused() -> None:
     with pytest.raises(TypeError, match="put all of them into `teachers`"):
         specs.distill("ds_1", None, MODEL, [MODEL], None, {})
+
+
+def test_one_thing_where_several_may_stand_is_a_list_of_one() -> None:
+    one: list[Any] = ["job_2", JOB, {"job": "job_2"}]
+    for teacher in one:
+        assert len(specs.distill("ds_1", None, None, teacher, None, {})["teachers"]) == 1
+    assert specs.identities("job_2") == ["job_2"]
+    assert specs.identities(JOB) == ["job_1"]
+    assert specs.multitask("ds_1", None, "left", {})["tasks"] == [{"name": "left"}]
+
+
+ODD: Any = 7
+MISPLACED: dict[str, Callable[[], object]] = {
+    "nothing": lambda: specs.identity(None),  # type: ignore[arg-type]
+    "swapped": lambda: specs.train({"family": "mlp"}, DATASET, None, {}),  # type: ignore[arg-type]
+    "a dataset": lambda: specs.train("ds_1", DATASET, None, {}),  # type: ignore[arg-type]
+    "a number": lambda: specs.train("ds_1", ODD, None, {}),
+    "no teachers": lambda: specs.distill("ds_1", None, None, ODD, None, {}),
+}
+
+
+@pytest.mark.parametrize("call", MISPLACED.values(), ids=MISPLACED)
+def test_what_is_no_resource_is_a_type_error_in_words(call: Callable[[], object]) -> None:
+    with pytest.raises(TypeError, match=r"^expected .* found "):
+        call()
+
+
+def test_what_contains_itself_and_half_a_character_are_said() -> None:
+    round_and_round: list[Any] = []
+    round_and_round.append(round_and_round)
+    deep: Any = 0
+    for _ in range(5000):
+        deep = [deep]
+    for given in (round_and_round, deep):
+        with pytest.raises(Unreadable, match="levels deep"):
+            specs.plain(given)
+    for half in ({"name": "\ud800"}, {"\ud800": 1}):
+        with pytest.raises(Unreadable, match="half of one in"):
+            specs.plain(half)
 
 
 def test_numbers_of_numpy_and_times_are_plain_json() -> None:

@@ -1,6 +1,8 @@
 """Specs and manifests from files in JSON, YAML or TOML, or from stdin."""
 
 import json
+import os
+import shutil
 import sys
 import tomllib
 from pathlib import Path
@@ -12,8 +14,10 @@ from app.cli.remote.running import Code, fail
 def read_document(path: Path) -> dict[str, Any]:
     """An object from a file, by its suffix; `-` is stdin, in JSON or YAML. Ends the command where it is none."""
     try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text()
-        found = _parsed(text, path.suffix.lower())
+        content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+        found = _parsed(content.decode("utf-8-sig"), path.suffix.lower())
+    except RecursionError:
+        fail(f"expected JSON, YAML or TOML in {path}, found it nested too deep: write fewer levels", Code.USAGE)
     except (OSError, UnicodeDecodeError) as error:
         fail(f"expected a file that can be read, found: {error}: check its path", Code.USAGE)
     except ValueError as error:
@@ -35,3 +39,21 @@ def _parsed(text: str, suffix: str) -> Any:
         return yaml.safe_load(text)  # JSON is YAML, too
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file as a whole, or leave the one that is there. Raises OSError."""
+    content = text.encode("utf-8", "backslashreplace")
+    target = path.resolve()
+    if target.exists() and not target.is_file():  # such as /dev/stdout
+        target.write_bytes(content)
+        return
+    with target.open("ab"):  # one that must not be written is not replaced either
+        pass
+    fresh = target.with_name(f".stillhouse-{os.getpid()}")
+    try:
+        fresh.write_bytes(content)
+        shutil.copymode(target, fresh)
+        fresh.replace(target)
+    finally:
+        fresh.unlink(missing_ok=True)

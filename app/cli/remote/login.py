@@ -1,7 +1,7 @@
 """`stillhouse login | logout`."""
 
 import os
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,7 +11,10 @@ from app.cli.remote.running import AsJson, Code, connected, fail, print_json
 def login(
     url: Annotated[str | None, typer.Option(help="URL of the service; asked for when left out.")] = None,
     key_file: Annotated[
-        typer.FileText | None, typer.Option(help="File with the key, `-` for stdin; asked for when left out.")
+        typer.FileText | None,
+        typer.Option(
+            help="File with the key, `-` for stdin; asked for when left out.", encoding="utf-8-sig", errors="replace"
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -20,8 +23,8 @@ def login(
     from stillhouse.settings import KEY_VARIABLE, Login, checked_key, checked_url, store_login
 
     try:
-        chosen = checked_url(url or typer.prompt("URL", default="http://127.0.0.1:8000", err=True))
-        key = key_file.read() if key_file is not None else typer.prompt("Key", hide_input=True, err=True)
+        chosen = checked_url(url or _asked("URL", "--url", default="http://127.0.0.1:8000"))
+        key = key_file.read() if key_file is not None else _asked("Key", "--key-file", hide_input=True)
         key = checked_key(key)
     except NotSignedIn as error:
         fail(error, Code.USAGE)
@@ -36,11 +39,24 @@ def login(
         typer.echo(f"signed in at {chosen}; URL and key are in {stored}")
 
 
+def _asked(what: str, option: str, **how: Any) -> str:
+    """What somebody types. Ctrl+C ends the command as everywhere, the end of stdin is a usage error."""
+    try:
+        return str(typer.prompt(what, err=True, **how))
+    except typer.Abort as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise typer.Exit(Code.INTERRUPTED) from None
+        fail(f"expected somebody to type the {what}, found the end of stdin: give it by {option}", Code.USAGE)
+
+
 def logout(as_json: AsJson = False) -> None:
     """Delete what `login` stored. The key stays valid."""
     from stillhouse.settings import forget_login, login_file
 
-    found = forget_login()
+    try:
+        found = forget_login()
+    except OSError as error:
+        fail(f"expected a file that can be deleted, found: {error}: delete it by hand", Code.REFUSED)
     if as_json:
         print_json({"deleted": found})
     else:

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.remote.completion import complete_model
-from app.cli.remote.running import AsJson, connected, print_json, show
+from app.cli.remote.documents import write_text
+from app.cli.remote.running import AsJson, Code, connected, fail, print_json, show
 from app.cli.remote.tables import size, table
 from app.cli.remote.watching import JobId
 
 if TYPE_CHECKING:  # they are imported when a command runs
     from stillhouse import Client, Comparison, Model
 
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="File to write, of a download also a folder.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="File to write; stdout when left out.")]
 
 ModelId = Annotated[
     str, typer.Argument(help="Id of a model, or of the job that made it.", autocompletion=complete_model)
@@ -48,6 +49,8 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Print the report of a job that has succeeded, or write it to a file."""
+    if output is not None and str(output) == "-":
+        output = None
     with connected() as client:
         found = client.jobs.get(job)
         if as_json or form is ReportFormat.JSON:
@@ -57,7 +60,7 @@ def report(
         if output is None:
             typer.echo(text)
         else:
-            output.write_text(text)
+            write_text(output, text)
 
 
 def _write_json(document: dict[str, Any], output: Path | None) -> None:
@@ -66,23 +69,41 @@ def _write_json(document: dict[str, Any], output: Path | None) -> None:
     if output is None:
         print_json(document)
     else:
-        output.write_text(json.dumps(document, ensure_ascii=False))
+        write_text(output, json.dumps(document, ensure_ascii=False))
 
 
 def download(
     model: ModelId,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File or folder; this one when left out.")
+        str | None,
+        typer.Option("--output", "-o", help="File or folder (`out/` is made); this one when left out.", metavar="PATH"),
     ] = None,
     form: Annotated[FileFormat | None, typer.Option("--format", help="The model's own when left out.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Download a model, or the student of a job. One that broke off goes on where it stopped."""
+    if output == "-":
+        fail(
+            "expected a file or a folder, found `-`: a download is checked once it is complete, so name a file",
+            Code.USAGE,
+        )
     with connected() as client:
+        if output is not None:
+            _check(output)
         found = _model(client, model)
         path = found.download(output, format=form.value if form else None)
         count = path.stat().st_size
         show({"model": found.id, "file": str(path), "bytes": count}, f"{path} ({size(count)})", as_json=as_json)
+
+
+def _check(output: str) -> None:
+    """Raises Unreadable before anything is asked, where this is no file to write."""
+    from stillhouse.flows.parts import real_target
+    from stillhouse.sources.converting import expanded
+
+    target = expanded(output)
+    if not target.is_dir():
+        real_target(target)
 
 
 def _model(client: "Client", identity: str) -> "Model":
@@ -110,8 +131,10 @@ def predict(
         print_json(found.json)
         return
     outputs = found.json["outputs"]
-    head = list(outputs)
-    answers = [_answers(outputs[name]) for name in head]
+    head, answers = list(outputs), [_answers(each) for each in outputs.values()]
+    for each in found.teachers or ():
+        head.append(f"{each['task']} of {each['model'] or 'a teacher'}")
+        answers.append(_of_teacher(each, found.rows))
     typer.echo(table(["row", *head], [[i, *row] for i, row in enumerate(zip(*answers, strict=True))]))
 
 
@@ -121,6 +144,13 @@ def _answers(output: dict[str, Any]) -> list[str]:
         if output.get(key) is not None:
             return [str(each) for each in output[key]]
     return []
+
+
+def _of_teacher(teacher: dict[str, Any], rows: int) -> list[str]:
+    """The same of a teacher; the code of why it has none in each row."""
+    if teacher.get("answer"):
+        return _answers(teacher["answer"])
+    return [str((teacher.get("not_answered") or {}).get("code", ""))] * rows
 
 
 def compare(

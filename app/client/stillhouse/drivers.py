@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from typing import Any, TypeVar, assert_never
 
 import httpx
 from httpx_sse import EventSource
 
+from stillhouse.errors import ConnectionFailed
 from stillhouse.flows.steps import Body, Call, Close, Emit, Flow, Next, Open, Running, Send, Sleep, Step, Stream
 from stillhouse.settings import Login
 
@@ -19,6 +20,18 @@ _ERRORS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError)
 def _settings(login: Login, timeout: float) -> dict[str, Any]:
     headers = {"Authorization": f"Bearer {login.key}", "User-Agent": "stillhouse-python"}
     return {"base_url": login.url, "headers": headers, "timeout": timeout, "follow_redirects": True}
+
+
+@contextmanager
+def _usable_environment() -> Iterator[None]:
+    """Around the making of a client, which reads the proxies and certificates of the environment."""
+    try:
+        yield
+    except (OSError, ValueError, ImportError, httpx.InvalidURL) as error:
+        raise ConnectionFailed(
+            f"expected proxies and certificates that can be used, found: {error}: correct or unset HTTP_PROXY, "
+            "HTTPS_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR"
+        ) from error
 
 
 def _body(body: Body | None) -> Mapping[str, Any]:
@@ -44,7 +57,8 @@ class SyncDriver:
     """Drives flows in the calling thread."""
 
     def __init__(self, login: Login, timeout: float) -> None:
-        self.http = httpx.Client(**_settings(login, timeout))
+        with _usable_environment():
+            self.http = httpx.Client(**_settings(login, timeout))
 
     def run(self, flow: Flow[T]) -> T:
         """Drive a flow to its end, and return its result."""
@@ -96,7 +110,8 @@ class AsyncDriver:
     """Drives flows in an event loop."""
 
     def __init__(self, login: Login, timeout: float) -> None:
-        self.http = httpx.AsyncClient(**_settings(login, timeout))
+        with _usable_environment():
+            self.http = httpx.AsyncClient(**_settings(login, timeout))
 
     async def run(self, flow: Flow[T]) -> T:
         """Drive a flow to its end, and return its result."""

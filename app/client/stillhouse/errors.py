@@ -9,12 +9,13 @@
       JobFailed            a job ended without success
         JobCancelled       because it was cancelled
       Damaged              a downloaded file is not the one that the service has
-      Unreadable           a file, frame or module that no upload can be made of
+      Unreadable           a file, frame, module or value that no upload or request can be made of
       ApiError             the service refused a request
         Invalid 400, 413, 415, 416, 422    Unauthorized 401, 403    NotFound 404    Conflict 409
         TooManyRequests 429                ServiceUnavailable 502, 503, 504, 507
 
-Messages say what was expected, what was found and the way out. None of them contains a key.
+Each has a stable `code` and a `detail`, which says what was expected, what was found and the way out. None of them
+contains a key.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,31 +25,49 @@ from typing import Any, Final
 
 
 class StillhouseError(Exception):
-    """Base class of everything that the client raises on purpose."""
+    """Base class of everything that the client raises on purpose: a stable code, and what to do."""
+
+    code: str = "client_error"
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail)
+        self.detail = detail
 
 
 class NotSignedIn(StillhouseError):
     """No URL of a service, or no key for it."""
 
+    code = "not_signed_in"
+
 
 class ConnectionFailed(StillhouseError):
     """The service cannot be reached."""
+
+    code = "connection_failed"
 
 
 class NotStillhouse(StillhouseError):
     """What answers at the URL is not Stillhouse."""
 
+    code = "not_stillhouse"
+
 
 class Timeout(StillhouseError):
     """The time that the caller gave is over; what was waited for goes on."""
+
+    code = "timeout"
 
 
 class Damaged(StillhouseError):
     """A downloaded file is not the one that the service has."""
 
+    code = "damaged"
+
 
 class Unreadable(StillhouseError):
-    """No upload can be made of this file, frame or module."""
+    """No upload or request can be made of this file, frame, module or value, or no file be written there."""
+
+    code = "unreadable"
 
 
 class Rejected(StillhouseError):
@@ -60,6 +79,7 @@ class Rejected(StillhouseError):
         self.code: str = rejection.get("code", "rejected")
         self.message: str = rejection.get("message", "the service does not say why")
         super().__init__(f"{json.get('object')} {json.get('id')} was rejected ({self.code}): {self.message}")
+        self.detail = self.message
 
 
 class JobFailed(StillhouseError):
@@ -71,6 +91,7 @@ class JobFailed(StillhouseError):
         self.code: str = error.get("code", ended)
         self.message: str = error.get("message", f"the job was {ended}")
         super().__init__(f"{json.get('kind')} job {json.get('id')} {ended} ({self.code}): {self.message}")
+        self.detail = self.message
 
 
 class JobCancelled(JobFailed):
@@ -98,13 +119,13 @@ class ApiError(StillhouseError):
     def __init__(
         self, status: int, code: str, detail: str, errors: Sequence[Problem] = (), request_id: str | None = None
     ) -> None:
+        places = [each for each in errors if each.detail not in detail]
+        super().__init__("\n".join((f"{detail} ({code}, HTTP {status})", *map(str, places))))
         self.status = status
         self.code = code
         self.detail = detail
         self.errors = list(errors)
         self.request_id = request_id
-        places = [each for each in errors if each.detail not in detail]
-        super().__init__("\n".join((f"{detail} ({code}, HTTP {status})", *map(str, places))))
 
 
 class Invalid(ApiError):

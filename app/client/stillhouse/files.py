@@ -1,13 +1,17 @@
 """Where a download comes from, and where it goes."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from stillhouse.documents import ModelFields
 from stillhouse.flows.downloads import MAKING_SECONDS
+from stillhouse.flows.parts import real_target
+from stillhouse.sources.converting import expanded
 
 BUNDLE: Final = "bundle"
+_SLASHES: Final = tuple({"/", os.sep})
 _ENDINGS: Final[Mapping[str, str]] = {
     "safetensors": "safetensors", "onnx": "onnx", "int8": "int8.onnx", "fp16": "fp16.onnx", BUNDLE: "zip",
     "state_dict": "pt", "huggingface": "zip",
@@ -22,10 +26,21 @@ def download_params(model: str, form: str | None) -> tuple[str, dict[str, Any]]:
     return f"/v1/models/{model}/weights", {} if form is None else {"format": form, "wait": wait}
 
 
-def target_of(path: str | Path | None, model: ModelFields, form: str | None) -> Path:
-    """The file to write: `path`, or in that folder (here, when left out) one with the model's id as name."""
-    where = Path(path).expanduser() if path is not None else Path()
-    if path is not None and not where.is_dir():
-        return where
+def file_name(model: ModelFields, form: str | None) -> str:
+    """The name of a model's file where the caller says none: its id, and an ending for the format."""
     shown = form or model.format
-    return where / Path(f"{model.id}.{_ENDINGS.get(shown, shown)}").name  # whatever a server calls it, in this folder
+    return f"{model.id}.{_ENDINGS.get(shown, shown)}"
+
+
+def target_of(path: str | Path | None, name: str) -> Path:
+    """The file to write: `path`, or in that folder (here, when left out) one of this name.
+
+    A text that ends in a slash is a folder, which is made where there is none. Raises Unreadable for what must not be
+    replaced by a file.
+    """
+    shown = Path(name).name  # whatever a server calls it, in this folder
+    where = expanded(path) if path is not None else Path()
+    folder = path is None or where.is_dir() or (isinstance(path, str) and path.endswith(_SLASHES))
+    target = where / shown if folder else where
+    real_target(target)
+    return target

@@ -1,4 +1,4 @@
-"""Every error and warning code of the service -> what a user does about it.
+"""Every error and warning code of the service and its client -> what a user does about it.
 
 A new code needs a line here: write it before the message, as the way out is the purpose of the message.
 """
@@ -398,7 +398,15 @@ JOBS: Final[Mapping[str, str]] = {
     "validation_too_small": "give validation a larger share in `splits`, or add labels",
 }
 
-CATALOGUE: Final[Mapping[str, str]] = {**REQUESTS, **UPLOADS, **SPECS, **JOBS}
+CLIENT: Final[Mapping[str, str]] = {
+    "connection_failed": "check the URL, and whether the service runs; the detail has what the network says",
+    "damaged": "download the file again",
+    "not_signed_in": "pass URL and key, set STILLHOUSE_URL and STILLHOUSE_KEY, or run `stillhouse login`",
+    "not_stillhouse": "give the address of the service, with the path that a proxy adds",
+    "timeout": "wait again, or longer: what was waited for goes on",
+}
+"""Codes of the Python client's own errors; its `unreadable` is that of uploads."""
+CATALOGUE: Final[Mapping[str, str]] = {**REQUESTS, **UPLOADS, **SPECS, **JOBS, **CLIENT}
 COMPUTED: Final = frozenset(
     {
         "http_error",

@@ -1,7 +1,7 @@
 """Every code has a way out: in the catalogue, and in each message after what was expected and found."""
 
 from app.http.validation import CODES
-from tests.architecture.errors.catalogue import CATALOGUE, COMPUTED, JOBS, REQUESTS, SPECS, UPLOADS
+from tests.architecture.errors.catalogue import CATALOGUE, CLIENT, COMPUTED, JOBS, REQUESTS, SPECS, UPLOADS
 from tests.architecture.errors.collect import Found, found_codes
 
 
@@ -13,7 +13,7 @@ def test_every_code_of_the_source_is_in_the_catalogue_with_its_way_out() -> None
 
 
 def test_a_code_is_in_one_part_of_the_catalogue() -> None:
-    assert len(CATALOGUE) == sum(map(len, (REQUESTS, UPLOADS, SPECS, JOBS)))
+    assert len(CATALOGUE) == sum(map(len, (REQUESTS, UPLOADS, SPECS, JOBS, CLIENT)))
 
 
 def test_every_message_ends_in_a_way_out() -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from stillhouse import Unreadable
@@ -30,9 +31,19 @@ X = np.zeros((60, 5), dtype=np.float32)
         (np.array(["b", "a", "c"] * 20, dtype=object), {"kind": "class", "classes": ["a", "b", "c"]}),
         (["b", "a"] * 30, {"kind": "class", "classes": ["a", "b"]}),
         (torch.arange(60) % 3, {"kind": "class", "classes": 3}),
+        (np.array([0.0, 1.0, np.nan] * 20), {"kind": "class", "classes": 2}),
+        ([0, 1, None] * 20, {"kind": "class", "classes": 2}),
+        (["a", None, "b"] * 20, {"kind": "class", "classes": ["a", "b"]}),
+        (np.array([0.0, 1.0, 2.0] * 20), {"kind": "value"}),
+        (np.array([0.5, 1.0, np.nan] * 20), {"kind": "value"}),
+        (np.array([np.nan, np.inf, 1.0] * 20), {"kind": "value"}),
+        (torch.ones(60, dtype=torch.bfloat16), {"kind": "value"}),
     ],
-    ids=["numbers", "missing", "from one", "amounts", "truth", "reals", "texts", "objects", "a list", "a tensor"],
-)
+    ids=[
+        "numbers", "missing", "from one", "amounts", "truth", "reals", "texts", "objects", "a list", "a tensor",
+        "missing as NaN", "missing as None", "a missing text", "floats", "fractions", "infinite", "bfloat16",
+    ],
+)  # fmt: skip
 def test_an_array_of_one_dimension_is_a_target_of_a_kind_that_fits_it(labels: Any, expected: dict[str, Any]) -> None:
     assert manifest({"x": X, "y": labels})["targets"] == {"y": expected}
 
@@ -98,6 +109,10 @@ def test_the_file_is_always_the_same_and_reads_back() -> None:
         ({"x": X, "y": np.zeros(5)}, "equally many rows"),
         ({"y": np.zeros(5)}, "two or more dimensions as input"),
         ({"x": [[1], [object()]]}, "numbers or texts"),
+        ({"x": [[1], [1, 2]]}, "expected `x` to hold"),
+        ({"x": X, "y": np.ma.array(np.arange(60) % 3, mask=np.arange(60) == 5)}, "without a mask"),
+        ({"x": np.zeros((0, 3)), "y": np.zeros(0, int)}, "at least one row"),
+        ({"x": X, 7: np.zeros(60)}, "names of arrays as texts"),
         ({"x": X, "y": np.array([f"name {i}" for i in range(59)] + [""])}, None),
         ({"x": X, "y": np.array(["a"] * 60)}, "2 to 1000 classes"),
     ],
@@ -108,6 +123,26 @@ def test_what_no_dataset_can_be_made_of_is_said(arrays: dict[str, Any], message:
         return
     with pytest.raises(Unreadable, match=message):
         manifest(arrays)
+
+
+def test_a_mask_of_nothing_is_no_mask() -> None:
+    whole = np.ma.array(np.arange(60) % 3, mask=False)
+    assert manifest({"x": X, "y": whole})["targets"] == {"y": {"kind": "class", "classes": 3}}
+
+
+def test_what_is_known_of_a_target_may_be_nothing_but_no_other_thing() -> None:
+    assert manifest({"x": X, "y": np.arange(60) % 3}, targets={"y": None})["targets"]["y"]["classes"] == 3
+    for wrong in ({"y": "class"}, 7, [7]):
+        with pytest.raises(Unreadable, match=r"expected (what is known|names)"):
+            manifest({"x": X, "y": np.arange(60) % 3}, targets=wrong)
+
+
+@pytest.mark.parametrize("spec", [{"column": ["y"]}, {"columns": 7}])
+def test_a_description_that_nothing_can_be_made_of_is_said(spec: dict[str, Any]) -> None:
+    frame = pandas.DataFrame({"x": np.zeros(60), "y": np.arange(60) % 3})
+    for source in ({"x": X, "y": np.arange(60) % 3}, frame):
+        with pytest.raises(Unreadable, match="expected the dataset"):
+            upload_of_dataset(source, Wishes(targets={"y": spec}))
 
 
 def test_a_name_that_is_not_there_is_said_with_those_that_are() -> None:

@@ -85,6 +85,17 @@ def test_a_table_without_inputs_and_a_name_without_a_format_are_said(tmp_path: P
         upload_of_dataset(7, Wishes(format="csv"))
 
 
+def test_a_damaged_archive_without_a_format_is_said(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "whole.zip", "w") as archive:
+        archive.writestr("a.png", b"image")
+    content = (tmp_path / "whole.zip").read_bytes()
+    files = {"a.zip": content.replace(b"PK\x01\x02", b"XXXX"), "a.tar.gz": b"\x1f\x8b\x08\x00", "a.tar": b"no archive"}
+    for name, damaged in files.items():
+        (tmp_path / name).write_bytes(damaged)
+        with pytest.raises(Unreadable, match="say its `format`"):
+            upload_of_dataset(tmp_path / name, Wishes())
+
+
 @pytest.mark.parametrize(("name", "form"), MODELS.items())
 def test_the_format_of_a_model_is_read_from_its_name(tmp_path: Path, name: str, form: str) -> None:
     (tmp_path / name).write_bytes(b"model")
@@ -105,7 +116,7 @@ def test_a_module_whose_family_cannot_be_read_asks_for_its_architecture() -> Non
     torch = pytest.importorskip("torch")
     wanted: dict[str, Any] = {"name": None, "format": None, "outputs": None, "fields": {}}
     module = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3))
-    with pytest.raises(Unreadable, match="or else `architecture`, found Sequential"):
+    with pytest.raises(Unreadable, match="or else `architecture`, found a Sequential with Conv2d"):
         upload_of_model(module, architecture=None, **wanted)
     upload = upload_of_model(module, architecture={"family": "convnet", "outputs": {"y": 3}}, **wanted)
     assert upload.manifest["format"] == "safetensors"

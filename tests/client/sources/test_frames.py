@@ -78,3 +78,31 @@ def test_wrong_columns_are_named(frame: pandas.DataFrame) -> None:
         manifest(pandas.DataFrame(np.zeros((3, 2)), columns=["a", "a"]))
     with pytest.raises(Unreadable, match="2 to 1000 classes"):
         manifest(frame.assign(note=[f"n{i}" for i in range(199)] + ["n0"]).assign(bought="yes"), targets="bought")
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ([0.0, 1.0, np.nan] * 20, {"kind": "class", "classes": 2}),
+        ([0.0, 1.5, np.nan] * 20, {"kind": "value"}),
+        ([0.0, 1.0, 2.0] * 20, {"kind": "value"}),
+        (pandas.array([0, 1, None] * 20, dtype="Int64"), {"kind": "class", "classes": 2}),
+        (pandas.Categorical(["low", "high", "mid"] * 20, ["low", "mid", "high", "none"]), ["low", "mid", "high"]),
+        (np.array([9, 10, 11] * 20, dtype=object), ["9", "10", "11"]),
+        ([np.nan] * 60, {"kind": "value"}),
+    ],
+    ids=["missing", "fractions", "floats", "of pandas", "ordered", "objects", "nothing"],
+)
+def test_labels_of_a_frame_are_what_they_say(labels: Any, expected: Any) -> None:
+    frame = pandas.DataFrame({"x": np.arange(60.0), "y": labels})
+    said = {"kind": "class", "classes": expected} if isinstance(expected, list) else expected
+    assert manifest(frame, targets="y")["targets"]["y"] == said
+
+
+def test_a_column_that_no_file_can_hold_is_said_in_words() -> None:
+    frame = pandas.DataFrame({"x": np.arange(3.0), "odd": [object(), 1, {"a"}]})
+    (part,) = upload_of_dataset(frame, Wishes(inputs=["x"])).files
+    with pytest.raises(Unreadable, match="odd"), part.open():
+        pass
+    with pytest.raises(Unreadable, match="expected the column"):
+        manifest(frame.assign(odd=[{"a"}, {"b"}, {"a"}]), targets="odd")

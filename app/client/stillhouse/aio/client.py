@@ -9,7 +9,7 @@ from stillhouse.aio.models import AsyncModels
 from stillhouse.drivers import AsyncDriver
 from stillhouse.flows import resources
 from stillhouse.flows.sending import Retries
-from stillhouse.session import Session, retries_of
+from stillhouse.session import Session, checked_timeout, retries_of
 from stillhouse.settings import login
 
 
@@ -34,7 +34,7 @@ class AsyncClient:
     ) -> None:
         chosen = login(url, key)
         self.url = chosen.url
-        self._session = Session(AsyncDriver(chosen, timeout), retries_of(retries), progress)
+        self._session = Session(AsyncDriver(chosen, checked_timeout(timeout)), retries_of(retries), progress)
         self.models = AsyncModels(self._session)
         self.datasets = AsyncDatasets(self._session)
         self.jobs = AsyncJobs(self._session)

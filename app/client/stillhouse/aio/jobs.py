@@ -10,6 +10,7 @@ from stillhouse.aio.models import AsyncModel
 from stillhouse.documents import Comparison, DryRun, Event, JobFields
 from stillhouse.drivers import AsyncDriver
 from stillhouse.errors import Conflict
+from stillhouse.files import target_of
 from stillhouse.flows import jobs as calls
 from stillhouse.flows import resources
 from stillhouse.flows.downloads import downloaded
@@ -18,7 +19,7 @@ from stillhouse.flows.steps import JSON
 from stillhouse.progress import job_bar
 from stillhouse.results import Metrics, Report
 from stillhouse.session import Session
-from stillhouse.specs import Network, Reference, Teacher, identity
+from stillhouse.specs import Network, Reference, Task, Teacher, identity
 
 
 class AsyncJob(JobFields):
@@ -93,7 +94,7 @@ class AsyncJob(JobFields):
         self, split: str = "test", path: str | Path | None = None, *, progress: bool | None = None
     ) -> Path:
         """Download the outputs of teacher, student and control on every row of a split, as npz; returns where it is."""
-        target = Path(path) if path is not None else Path(f"{self.id}.{split}.npz")
+        target = target_of(path, f"{self.id}.{split}.npz")
         shown = self._session.shows(progress)
         flow = downloaded(f"{self._path}/predictions", {"split": split}, target, self._session.retries, progress=shown)
         return await self._session.driver.run(flow)
@@ -167,7 +168,7 @@ class AsyncJobs:
         student: Network | None = None,
         *,
         teacher: Teacher | None = None,
-        teachers: Iterable[Teacher] | None = None,
+        teachers: Teacher | Iterable[Teacher] | None = None,
         target: str | None = None,
         priority: int | None = None,
         idempotency_key: str | None = None,
@@ -184,7 +185,7 @@ class AsyncJobs:
         self,
         dataset: Reference | None = None,
         student: Network | None = None,
-        tasks: Iterable[str | Mapping[str, Any]] = (),
+        tasks: Task | Iterable[Task] = (),
         *,
         priority: int | None = None,
         idempotency_key: str | None = None,
@@ -232,9 +233,9 @@ class AsyncJobs:
         params, made = {"state": state, "kind": kind, "label": labels}, partial(AsyncJob, session=self._session)
         return self._session.driver.iterate(resources.listed("/v1/jobs", self._session.retries, made, limit, params))
 
-    async def compare(self, jobs: Iterable[Reference]) -> Comparison:
+    async def compare(self, jobs: Reference | Iterable[Reference]) -> Comparison:
         """Compare succeeded jobs on one test split: ranked, each against the control, with corrected intervals."""
-        identities = [identity(each) for each in jobs]
+        identities = specs.identities(jobs)
         return Comparison(await self._session.driver.run(calls.compared(identities, self._session.retries)))
 
     async def cancel(self, job: Reference) -> AsyncJob:

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from stillhouse.documents import ModelFields
 from stillhouse.drivers import AsyncDriver
-from stillhouse.files import download_params, target_of
+from stillhouse.files import download_params, file_name, target_of
 from stillhouse.flows import jobs, resources
 from stillhouse.flows.downloads import downloaded
 from stillhouse.flows.steps import JSON
@@ -58,14 +58,14 @@ class AsyncModel(ModelFields):
     async def download(
         self, path: str | Path | None = None, *, format: str | None = None, progress: bool | None = None
     ) -> Path:
-        """Download it to `path`, a file or a folder; returns where it is.
+        """Download it to `path`, a file or a folder (`out/` is made); returns where it is.
 
         `format`: `safetensors`, `onnx`, `int8`, `fp16`, or `bundle`, a zip with all that is needed to run it; the
         model's own format when left out. A file that is not there yet is made. A broken download goes on where it
         stopped, and its SHA-256 is checked.
         """
         where, params = download_params(self.id, format)
-        target = target_of(path, self, format)
+        target = target_of(path, file_name(self, format))
         shown = self._session.shows(progress)
         return await self._session.driver.run(downloaded(where, params, target, self._session.retries, progress=shown))
 
@@ -77,9 +77,9 @@ class AsyncModel(ModelFields):
     async def predict(self, rows: Any, *, media_type: str | None = None, compare: bool = False) -> Prediction:
         """The model's answers to 1 to 256 rows, as they stand in the dataset's file.
 
-        `rows`: arrays or lists by input (`{"x": …}`), a list of rows by column (`[{"price": 4.5}, …]`), the path of a
-        csv, jsonl, npz, image or sound file, or the bytes of one with its `media_type`. `compare`: the teachers of a
-        student answer beside it.
+        `rows`: arrays or lists by input (`{"x": …}`), a list of rows by column (`[{"price": 4.5}, …]`) or a frame of
+        them, the path of a csv, jsonl, npz, image or sound file, or the bytes of one with its `media_type`. `compare`:
+        the teachers of a student answer beside it.
         """
         flow = jobs.predicted(self.id, jobs.Rows.of(rows, media_type), compare, self._session.retries)
         return Prediction(await self._session.driver.run(flow))

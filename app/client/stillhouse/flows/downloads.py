@@ -1,23 +1,22 @@
 """Downloads that go on where they broke off, and are checked.
 
-A file is written beside its target, under a name with its ETag, and takes the name of the target once it is complete
-and its SHA-256 is the one that the service names. A download that is begun again, also by a later process, asks for the
-rest by Range, if the service still has the same bytes.
+A file is written beside its target, under a name with its ETag (`stillhouse.flows.parts`), and takes the name of the
+target once it is complete and its SHA-256 is the one that the service names. A download that is begun again, also by a
+later process, asks for the rest by Range, if the service still has the same bytes.
 """
 
 import base64
 import binascii
-import hashlib
 import re
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
 
 from stillhouse.errors import ApiError, ConnectionFailed, Damaged
+from stillhouse.flows.parts import UNNAMED, Part, real_target
 from stillhouse.flows.sending import Attempts, Retries, attempted
 from stillhouse.flows.steps import Call, Flow, Stream, close, next_piece, open_stream, sleep
 from stillhouse.progress import Bar, transfer_bar
@@ -29,46 +28,19 @@ _DIGEST: Final = re.compile(r"sha-256=:([A-Za-z0-9+/=]+):")
 _TAG: Final = re.compile(r'"([A-Za-z0-9]{8,128})"')
 
 
-@dataclass(frozen=True)
-class Part:
-    """A file that is being written: for `target`, with the bytes that `tag` names."""
-
-    target: Path
-    tag: str
-
-    @property
-    def path(self) -> Path:
-        """Where it is meanwhile."""
-        return self.target.with_name(f".{self.target.name}.{self.tag}.part")
-
-    @property
-    def size(self) -> int:
-        """How much of it there is."""
-        return self.path.stat().st_size if self.path.exists() else 0
-
-    @classmethod
-    def begun(cls, target: Path) -> "Part | None":
-        """One that an earlier download left."""
-        head, tail = f".{target.name}.", ".part"
-        if not target.parent.is_dir():
-            return None
-        for path in target.parent.iterdir():
-            if path.name.startswith(head) and path.name.endswith(tail):
-                return cls(target, path.name[len(head) : -len(tail)])
-        return None
-
-
 def downloaded(
     path: str, params: Mapping[str, Any], target: Path, retries: Retries, *, progress: bool = False
 ) -> Flow[Path]:
-    """Download a file; returns where it is. Raises Damaged, ConnectionFailed, ApiError."""
-    attempts, part = Attempts(retries), Part.begun(target)
+    """Download a file; returns where it is. Raises Unreadable, Damaged, ConnectionFailed, ApiError."""
+    real = real_target(target)
+    attempts, part = Attempts(retries), Part.begun(real)
     with ExitStack() as stack:
         bar = stack.enter_context(transfer_bar("downloading", None, shown=progress))
+        stack.callback(lambda: part.close() if part else None)
         while True:
             size = part.size if part else 0
             try:
-                stream, part = yield from _opened(path, params, target, part, retries)
+                stream, part = yield from _opened(path, params, real, part, retries)
                 yield from _received(stream, part, bar)
                 _finish(stream.response, part)
                 return target
@@ -99,26 +71,22 @@ def _opened(
     except ApiError as error:
         if part is None or error.code != "range_not_satisfiable":
             raise
-        part.path.unlink(missing_ok=True)  # it is as long as the file, or longer: begin again
+        part.drop()  # it is as long as the file, or longer: begin again
         return (yield from _opened(path, params, target, None, retries))
     if stream.response.status_code == _PARTIAL and part is not None:
         return stream, part
     if part is not None:
-        part.path.unlink(missing_ok=True)
+        part.drop()
     found = _TAG.fullmatch(stream.response.headers.get("etag", ""))
-    fresh = Part(target, found[1] if found else "unnamed")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    fresh.path.unlink(missing_ok=True)
-    return stream, fresh
+    return stream, Part.fresh(target, found[1] if found else UNNAMED)
 
 
 def _received(stream: Stream, part: Part, bar: Bar) -> Flow[None]:
     length = stream.response.headers.get("content-length")
     bar.restart(part.size, part.size + int(length) if length else None)
-    with part.path.open("ab") as file:
-        while isinstance(chunk := (yield from next_piece(stream)), bytes):
-            file.write(chunk)
-            bar.add(len(chunk))
+    while isinstance(chunk := (yield from next_piece(stream)), bytes):
+        part.write(chunk)
+        bar.add(len(chunk))
     yield from close(stream)
 
 
@@ -126,15 +94,14 @@ def _finish(response: httpx.Response, part: Part) -> None:
     """Check the digest, and give the file its name. Raises Damaged."""
     expected = _sha256(response)
     if expected is not None:
-        with part.path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = part.sha256()
         if found != expected:
-            part.path.unlink()
+            part.drop()
             raise Damaged(
                 f"expected {part.target.name} with the SHA-256 {expected}, found {found}: it was changed on its way; "
                 "download it again"
             )
-    part.path.replace(part.target)
+    part.finish()
 
 
 def _sha256(response: httpx.Response) -> str | None:

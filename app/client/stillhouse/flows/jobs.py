@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from stillhouse.errors import Unreadable
 from stillhouse.flows.resources import given
 from stillhouse.flows.sending import Retries, fetched, request
 from stillhouse.flows.steps import JSON, Body, Call, Flow
-from stillhouse.flows.uploads import new_key
+from stillhouse.flows.uploads import key_of
+from stillhouse.sources.converting import expanded, reading
+from stillhouse.sources.datasets import is_frame
+from stillhouse.sources.inference import is_missing
+from stillhouse.specs import plain
 
 ANSWER_SECONDS: Final = 60.0
 """How long a model may take to answer: its first answer also loads it."""
@@ -23,7 +26,7 @@ _ROWS: Final[Mapping[str, str]] = {
 
 def posted(path: str, body: Any, retries: Retries, key: str | None, **params: Any) -> Flow[JSON]:
     """A POST that makes something, under an Idempotency-Key."""
-    headers = {"Idempotency-Key": key or new_key()}
+    headers = {"Idempotency-Key": key_of(key)}
     return (yield from fetched(Call("POST", path, given(params), headers, Body(json=body)), retries))
 
 
@@ -67,17 +70,24 @@ class Rows:
 
     @classmethod
     def of(cls, source: Any, media_type: str | None = None) -> "Rows":
-        """Rows by input (arrays or lists), a list of rows by column, a path, or the bytes of a file. Raises Unreadable.
+        """Rows by input (arrays or lists), a list or frame of rows by column, a path, or the bytes of a file.
 
-        Arrays go as npz, which keeps every bit.
+        Arrays go as npz, which keeps every bit. Raises Unreadable.
         """
+        if is_frame(source):
+            return cls(_json({"rows": _records(source)}), "application/json")
         if isinstance(source, Mapping):
             return cls._of_inputs(source)
         if isinstance(source, list):
             return cls(_json({"rows": source}), "application/json")
         if isinstance(source, bytes):
             return cls(source, media_type or "application/json")
-        path = Path(source).expanduser()
+        if hasattr(source, "dtype"):
+            raise Unreadable(
+                f"expected rows by input or by column, found {type(source).__name__} of the shape "
+                f'{list(source.shape)}: name the input, such as {{"x": rows}}'
+            )
+        path = expanded(source)
         kind = media_type or _ROWS.get(path.suffix.lower())
         if kind is None or not path.is_file():
             raise Unreadable(
@@ -98,8 +108,15 @@ class Rows:
 def _json(document: Any) -> bytes:
     try:
         return json.dumps(document, allow_nan=False).encode()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise Unreadable(f"expected rows of numbers, texts and None, found: {error}: convert them") from None
+
+
+def _records(frame: Any) -> list[dict[str, Any]]:
+    """The rows of a frame by column, without its index; what is missing is None."""
+    with reading("the frame"):
+        rows = frame.to_dict("records")
+    return [{str(name): None if is_missing(each) else plain(each) for name, each in row.items()} for row in rows]
 
 
 def without_student(job: Mapping[str, Any]) -> tuple[int, str, str]:

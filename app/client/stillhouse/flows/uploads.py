@@ -9,9 +9,10 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from io import SEEK_SET
+from io import SEEK_END, SEEK_SET
 from typing import BinaryIO, Final, cast
 
+from stillhouse.errors import Unreadable
 from stillhouse.flows.resources import inspected
 from stillhouse.flows.sending import Retries, fetched
 from stillhouse.flows.steps import JSON, Body, Call, Flow
@@ -28,11 +29,22 @@ def new_key() -> str:
     return uuid.uuid4().hex
 
 
+def key_of(said: str | None) -> str:
+    """The Idempotency-Key of a request: as the caller says, else a new one. Raises Unreadable."""
+    if said is None:
+        return new_key()
+    if not (isinstance(said, str) and said.isascii() and said.isprintable() and said.strip() == said != ""):
+        raise Unreadable(
+            "expected an idempotency key of printable ASCII characters, found another: choose letters and digits"
+        )
+    return said
+
+
 def uploaded(
     kind: str, upload: Upload, retries: Retries, *, key: str | None, wait: bool, timeout: float | None, progress: bool
 ) -> Flow[JSON]:
     """Send an upload; with `wait`, until its inspection has ended. Raises Rejected."""
-    headers = {"Idempotency-Key": key or new_key()}
+    headers = {"Idempotency-Key": key_of(key)}
     with _opened(upload, progress) as files:
         body = Body(manifest=json.dumps(plain(upload.manifest)), files=files)
         call = Call("POST", f"/v1/{kind}", headers=headers, body=body, patience=RECEIVED_SECONDS)
@@ -49,19 +61,26 @@ def _opened(upload: Upload, progress: bool) -> Iterator[tuple[tuple[str, BinaryI
     with ExitStack() as stack:
         bar = stack.enter_context(transfer_bar("uploading", upload.bytes, shown=progress))
         opened = [(each.name, stack.enter_context(each.open())) for each in upload.files]
-        yield tuple((name, cast(BinaryIO, _Counted(file, bar))) for name, file in opened)
+        yield tuple((name, cast(BinaryIO, _Counted(name, file, bar))) for name, file in opened)
 
 
 class _Counted:
-    """A file whose bytes are counted as they are read. Going back, as a repeated request does, takes them back."""
+    """A file whose bytes are counted as they are read. Going back, as a repeated request does, takes them back.
 
-    def __init__(self, file: BinaryIO, bar: Bar) -> None:
-        self._file, self._bar = file, bar
+    A request says first how long the file is: one that has another length when it is read is Unreadable.
+    """
+
+    def __init__(self, name: str, file: BinaryIO, bar: Bar) -> None:
+        self._name, self._file, self._bar = name, file, bar
         self._read = 0
+        self._length: int | None = None
 
     def read(self, size: int = -1) -> bytes:
         chunk = self._file.read(size)
+        if not isinstance(chunk, bytes):
+            raise Unreadable(f"expected {self._name} to give bytes, found a text file: open it in the mode `rb`")
         self._read += len(chunk)
+        self._check_length(ended=not chunk)
         self._bar.add(len(chunk))
         return chunk
 
@@ -69,7 +88,19 @@ class _Counted:
         if whence == SEEK_SET and offset == 0:
             self._bar.add(-self._read)
             self._read = 0
-        return self._file.seek(offset, whence)
+        place = self._file.seek(offset, whence)
+        if whence == SEEK_END and offset == 0:
+            self._length = place
+        return place
+
+    def _check_length(self, *, ended: bool) -> None:
+        if self._length is None:
+            return
+        if self._read > self._length or (ended and self._read < self._length):
+            raise Unreadable(
+                f"expected {self._name} to keep its {self._length:,} bytes, found that it changed while it was sent: "
+                "upload it again once nobody writes it"
+            )
 
     def tell(self) -> int:
         return self._file.tell()

@@ -4,12 +4,15 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Final, cast
 
 from stillhouse.errors import Unreadable
+from stillhouse.sources.converting import reading
 from stillhouse.sources.inference import (
     array_input,
     class_target,
+    float_target,
+    is_missing,
     is_split,
     text_input,
     whole_number_target,
@@ -17,6 +20,8 @@ from stillhouse.sources.inference import (
 from stillhouse.sources.upload import JSON, FilePart, Upload, Wishes, named
 
 Arrays = Mapping[str, Any]
+_EXACT: Final = 1 << 53
+"""Up to here every whole number is one of float64."""
 
 
 def dataset_of_arrays(arrays: Arrays, wishes: Wishes) -> Upload:
@@ -29,6 +34,8 @@ def dataset_of_arrays(arrays: Arrays, wishes: Wishes) -> Upload:
     lengths = {name: len(array) for name, array in made.items()}
     if len(set(lengths.values())) != 1:
         raise Unreadable(f"expected arrays with equally many rows, found {lengths}: give each row one entry in each")
+    if not any(lengths.values()):
+        raise Unreadable(f"expected arrays with at least one row, found {lengths}: give them rows")
     inferred: JSON = {"name": "arrays", "format": "npz", **_inferred(made, wishes)}
     return Upload(wishes.completed(inferred), (FilePart("arrays.npz", lambda: npz(made)),))
 
@@ -64,7 +71,8 @@ def _completed(name: str, spec: JSON, arrays: Arrays, infer: Any) -> JSON:
     column = spec.get("column") or (spec.get("columns") or [name])[0]
     if column not in arrays:
         raise Unreadable(f"expected an array `{column}`, found {sorted(arrays)}: correct the name")
-    return {**infer(name, arrays[column]), **spec}
+    with reading(f"`{column}`"):
+        return {**infer(name, arrays[column]), **spec}
 
 
 def _input(name: str, array: Any) -> JSON:
@@ -85,11 +93,19 @@ def _target(name: str, array: Any) -> JSON:
         import numpy
 
         return whole_number_target(int(array.min()), int(array.max()), len(numpy.unique(array)))
+    if kind == "f":
+        import numpy
+
+        missing = numpy.isnan(array)
+        return float_target(array[~missing], bool(missing.any()))
     return {"kind": "value"}
 
 
 def as_arrays(arrays: Arrays) -> dict[str, Any]:
     """The values as arrays that npz holds without pickling. Raises Unreadable."""
+    for name in arrays:
+        if not isinstance(name, str):
+            raise Unreadable(f"expected names of arrays as texts, found {name!r}: rename it")
     return {name: _array(name, values) for name, values in arrays.items()}
 
 
@@ -99,14 +115,47 @@ def _array(name: str, values: Any) -> Any:
         import numpy
     except ModuleNotFoundError:
         raise Unreadable("expected numpy to make an npz file, found none: pip install numpy") from None
-    array = numpy.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
-    if array.dtype.kind == "O" and all(isinstance(each, str) for each in array.ravel().tolist()):
-        array = array.astype(str)
+    with reading(f"`{name}`"):
+        if _has_mask(values):
+            raise Unreadable(
+                f"expected `{name}` without a mask, found masked entries, which an upload cannot carry: fill them with "
+                "NaN, or with -1 where they are classes, such as `array.filled(-1)`"
+            )
+        array = _without_objects(numpy.asarray(_on_host(values)))
     if array.dtype.kind not in "biufUM" or array.ndim == 0:
         raise Unreadable(
             f"expected `{name}` to be an array of numbers or texts, found {array.dtype} {list(array.shape)}: convert it"
         )
     return array
+
+
+def _on_host(values: Any) -> Any:
+    """A tensor as what numpy reads: numpy has no bfloat16, whose values float32 has too. Other values as they are."""
+    if not hasattr(values, "detach"):
+        return values
+    tensor = values.detach().cpu()
+    return tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor
+
+
+def _has_mask(values: Any) -> bool:
+    import numpy
+
+    return isinstance(values, numpy.ma.MaskedArray) and bool(numpy.ma.getmaskarray(values).any())
+
+
+def _without_objects(array: Any) -> Any:
+    """An array of objects as one of texts or numbers, where they are that or missing: "" and NaN are missing then."""
+    import numpy
+
+    if array.dtype.kind != "O":
+        return array
+    entries = [each.item() if isinstance(each, numpy.generic) else each for each in array.ravel().tolist()]
+    known = [each for each in entries if not is_missing(each)]
+    if all(isinstance(each, str) for each in known):
+        return numpy.array(["" if is_missing(each) else each for each in entries], str).reshape(array.shape)
+    if not all(isinstance(each, float) or (isinstance(each, int) and abs(each) <= _EXACT) for each in known):
+        return array
+    return numpy.array([numpy.nan if is_missing(each) else each for each in entries], float).reshape(array.shape)
 
 
 @contextmanager

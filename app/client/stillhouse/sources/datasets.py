@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from stillhouse.sources.arrays import dataset_of_arrays
+from stillhouse.sources.converting import reading
 from stillhouse.sources.files import PathLike, dataset_of_files
 from stillhouse.sources.frames import dataset_of_frame
 from stillhouse.sources.upload import Upload, Wishes
@@ -15,16 +16,17 @@ Source = Any
 
 def upload_of_dataset(source: Source, wishes: Wishes) -> Upload:
     """A dataset with its manifest. Raises Unreadable."""
-    if _is_frame(source):
-        return dataset_of_frame(source, wishes)
-    if isinstance(source, Mapping):
-        return dataset_of_arrays(source, wishes)
-    several = isinstance(source, Sequence) and not isinstance(source, str | bytes)
-    files: Sequence[PathLike | BinaryIO] = source if several else [source]
-    return dataset_of_files(files, wishes)
+    with reading("the dataset"):
+        if is_frame(source):
+            return dataset_of_frame(source, wishes)
+        if isinstance(source, Mapping):
+            return dataset_of_arrays(source, wishes)
+        several = isinstance(source, Sequence) and not isinstance(source, str | bytes)
+        files: Sequence[PathLike | BinaryIO] = source if several else [source]
+        return dataset_of_files(files, wishes)
 
 
-def _is_frame(source: object) -> bool:
+def is_frame(source: object) -> bool:
     """Whether it is a pandas frame, without importing pandas."""
     if isinstance(source, Path | str | Mapping):
         return False

@@ -4,12 +4,14 @@ import shutil
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Final, cast
 
 from stillhouse.errors import Unreadable
+from stillhouse.sources.converting import expanded
 from stillhouse.sources.upload import JSON, FilePart, Upload, Wishes, named
 
 PathLike = str | Path
@@ -33,7 +35,7 @@ def part_of(source: PathLike | BinaryIO, default_name: str) -> FilePart:
     """A file by its path, a folder as a zip of it, or a binary file from its beginning."""
     if not isinstance(source, str | Path):
         return _of_file(source, default_name)
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.is_dir():
         return FilePart(f"{path.resolve().name}.zip", lambda: _zipped(path))
     if not path.is_file():
@@ -127,17 +129,20 @@ def _entries(source: object) -> list[str]:
     """The names in a folder or an archive; none of other things."""
     if not isinstance(source, str | Path):
         return []
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.is_dir():
         return sorted(each.relative_to(path).as_posix() for each in path.rglob("*") if each.is_file())
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            return archive.namelist()
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return archive.namelist()
+        except zipfile.BadZipFile:
+            return []
     if path.suffix in _ARCHIVES or path.name.endswith((".tar.gz", ".tar.zst")):
         try:
             with tarfile.open(path) as archive:
                 return archive.getnames()
-        except tarfile.TarError:
+        except (tarfile.TarError, EOFError, OSError, zlib.error):  # damaged
             return []
     return []
 

@@ -7,7 +7,15 @@ from importlib.util import find_spec
 from typing import Any, BinaryIO, Final, cast
 
 from stillhouse.errors import Unreadable
-from stillhouse.sources.inference import MOST_CATEGORIES, class_target, is_split, whole_number_target
+from stillhouse.sources.converting import reading
+from stillhouse.sources.inference import (
+    MOST_CATEGORIES,
+    class_target,
+    float_target,
+    is_split,
+    ordered,
+    whole_number_target,
+)
 from stillhouse.sources.upload import JSON, FilePart, Upload, Wishes, named
 
 NUMBERS: Final = "numbers"
@@ -35,7 +43,8 @@ def dataset_of_frame(frame: Any, wishes: Wishes) -> Upload:
     if chosen is not None and any(chosen.values()):
         inputs = chosen
     else:
-        inputs = _inputs({name: _column(name, columns) for name in chosen or columns if name not in used})
+        with reading("the columns to read"):
+            inputs = _inputs({name: _column(name, columns) for name in chosen or columns if name not in used})
     form = wishes.format or ("parquet" if find_spec("pyarrow") else "csv")
     inferred: JSON = {"name": "frame", "format": form, "inputs": inputs, "targets": targets}
     inferred |= {"splits": {"column": split}} if split else {}
@@ -58,18 +67,25 @@ def _column(name: str, columns: dict[str, Any]) -> Any:
 def _completed(name: str, spec: JSON, columns: dict[str, Any]) -> JSON:
     if "kind" in spec:
         return spec
-    column = _column(spec.get("column", name), columns)
-    return {**_target(name, column), **spec}
+    label = spec.get("column", name)
+    column = _column(label, columns)
+    with reading(f"the column `{label}`"):
+        return {**_target(name, column), **spec}
 
 
 def _target(name: str, column: Any) -> JSON:
     kind, known = column.dtype.kind, column.dropna()
+    if str(column.dtype) == "category":
+        there = set(known.unique())
+        return class_target(name, [str(each) for each in column.cat.categories if each in there])
     if _is_text(column):
-        return class_target(name, sorted({str(each) for each in known.unique()}))
+        return class_target(name, ordered(known.unique().tolist()))
     if kind == "b":
         return {"kind": "class", "classes": 2}
     if kind in "iu" and len(known):
         return whole_number_target(int(known.min()), int(known.max()), int(known.nunique()))
+    if kind == "f":
+        return float_target(known.to_numpy(dtype=float), len(known) < len(column))
     return {"kind": "value"}
 
 
@@ -102,16 +118,15 @@ def _is_category(column: Any) -> bool:
 
 @contextmanager
 def _written(frame: Any, columns: dict[str, Any], form: str) -> Iterator[BinaryIO]:
-    plain = frame.set_axis(list(columns), axis="columns")
-    texts = [name for name, column in columns.items() if str(column.dtype) == "category"]
-    plain = plain.astype(dict.fromkeys(texts, object))
+    with reading("the frame"):
+        plain = frame.set_axis(list(columns), axis="columns")
+        texts = [name for name, column in columns.items() if str(column.dtype) == "category"]
+        plain = plain.astype(dict.fromkeys(texts, object))
     with tempfile.TemporaryFile() as target:
-        try:
+        with reading(f"the frame, written as {form},"):
             if form == "parquet":
                 plain.to_parquet(target, index=False)
             else:
                 plain.to_csv(target, index=False)
-        except (TypeError, ValueError, OSError) as error:
-            raise Unreadable(f"expected a frame that {form} can hold, found: {error}: convert that column") from error
         target.seek(0)
         yield cast(BinaryIO, target)

@@ -1,6 +1,7 @@
 """What a manifest says of arrays and columns where nobody says it: kinds, shapes, classes."""
 
 from collections.abc import Iterable, Sequence
+from math import isnan
 from typing import Any, Final
 
 from stillhouse.errors import Unreadable
@@ -35,6 +36,28 @@ def whole_number_target(smallest: int, largest: int, different: int) -> JSON:
     if smallest >= -1 and labels == largest + 1 and 2 <= labels <= MOST_CLASSES:
         return {"kind": "class", "classes": labels}
     return {"kind": "value"}
+
+
+def float_target(known: Any, missing: bool) -> JSON:
+    """A target of floating-point numbers, of which `known` (an array) are not missing.
+
+    Whole numbers become such numbers where some are missing: then the rule for whole numbers holds.
+    """
+    if missing and known.size and (abs(known) <= MOST_CLASSES).all() and (known == known.round()).all():
+        return whole_number_target(int(known.min()), int(known.max()), len(set(known.tolist())))
+    return {"kind": "value"}
+
+
+def ordered(labels: Iterable[Any]) -> list[str]:
+    """The names of classes in their order: numbers by their size, others as texts."""
+    different = set(labels)
+    numbers = all(isinstance(each, int | float) and not isinstance(each, bool) for each in different)
+    return [str(each) for each in sorted(different)] if numbers else sorted({str(each) for each in different})
+
+
+def is_missing(value: object) -> bool:
+    """Whether it stands for no value: None, NaN, and those of pandas."""
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and isnan(value))
 
 
 def array_input(shape: Sequence[int], type_name: str) -> JSON:

@@ -4,14 +4,14 @@ import io
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO
 
 from stillhouse.errors import Unreadable
+from stillhouse.sources.converting import reading
 from stillhouse.sources.files import model_format, part_of
+from stillhouse.sources.sequential import mlp_of
 from stillhouse.sources.upload import JSON, Fields, FilePart, Upload, named
 
-_ACTIVATIONS: Final[Mapping[str, str]] = {"ReLU": "relu", "GELU": "gelu", "Tanh": "tanh", "SiLU": "silu"}
-_WITHOUT_WEIGHTS: Final = frozenset(("Flatten", "Dropout", "Identity", *_ACTIVATIONS))
 Source = Any
 """A path, a binary file, a state_dict, or a torch module."""
 
@@ -26,10 +26,11 @@ def upload_of_model(
     fields: Mapping[str, Any],
 ) -> Upload:
     """A model with its manifest. `fields`: further ones of the manifest, which have the last word."""
-    part, inferred = _read(source, format, architecture, named(outputs))
-    shown = name or PurePosixPath(part.name).name.partition(".")[0]
-    known = _outputs(named(outputs), inferred.get("architecture"))
-    return Upload({"name": shown, **inferred, "outputs": known, **fields}, (part,))
+    with reading("the model"):
+        part, inferred = _read(source, format, architecture, named(outputs))
+        shown = name or PurePosixPath(part.name).name.partition(".")[0]
+        known = _outputs(named(outputs), inferred.get("architecture"))
+        return Upload({"name": shown, **inferred, "outputs": known, **fields}, (part,))
 
 
 def _read(
@@ -53,33 +54,26 @@ def _tensors(
         raise Unreadable(
             f"expected a path, a binary file, a torch module or a state_dict, found {kind}: pass one of these"
         )
+    _check_tensors(tensors)
     if architecture is not None:
         return tensors, {"architecture": dict(architecture)}
-    return tensors, _mlp(source, outputs)
+    return tensors, mlp_of(source, outputs)
 
 
-def _mlp(module: Any, outputs: Mapping[str, JSON] | None) -> JSON:
-    """The architecture of a torch.nn.Sequential of linear layers, which is the family `mlp`. Raises Unreadable."""
-    layers = list(module.named_children()) if type(module).__name__ == "Sequential" else []
-    linear = [(name, layer) for name, layer in layers if type(layer).__name__ == "Linear"]
-    kinds = {type(layer).__name__ for _, layer in layers}
-    activations = {_ACTIVATIONS[kind] for kind in kinds if kind in _ACTIVATIONS}
-    if not linear or kinds - _WITHOUT_WEIGHTS - {"Linear"} or len(activations) > 1:
-        raise Unreadable(
-            "expected a Sequential of linear layers with one activation, or else `architecture`, found "
-            f'{type(module).__name__}: say which family it is, such as architecture={{"family": "convnet", …}}'
-        )
-    sizes = [int(layer.out_features) for _, layer in linear]
-    output = next(iter(outputs), "output") if outputs else "output"
-    found: JSON = {
-        "family": "mlp",
-        "input_shape": [int(linear[0][1].in_features)],
-        "hidden": sizes[:-1],
-        "outputs": {output: sizes[-1]},
-        "activation": next(iter(activations), "relu"),
-    }
-    rename = {name: f"layers.{i}" for i, (name, _) in enumerate(linear)}
-    return {"architecture": found, "rename": rename}
+def _check_tensors(tensors: Mapping[Any, Any]) -> None:
+    """Raises Unreadable for a checkpoint, whose weights are one entry of several."""
+    for name, tensor in tensors.items():
+        if not isinstance(name, str):
+            raise Unreadable(f"expected tensors by name, found the name {name!r}: pass a state_dict")
+        if isinstance(tensor, Mapping):
+            raise Unreadable(
+                f"expected tensors by name, found a checkpoint whose `{name}` is a mapping: pass that entry, such as "
+                f"checkpoint[{name!r}], or save the checkpoint as a file and say `key`"
+            )
+        if not all(hasattr(tensor, part) for part in ("detach", "cpu", "dtype")):
+            raise Unreadable(
+                f"expected `{name}` to be a tensor, found {type(tensor).__name__}: leave out what is no tensor"
+            )
 
 
 def _outputs(outputs: Mapping[str, JSON] | None, architecture: Mapping[str, Any] | None) -> dict[str, JSON]:
@@ -98,5 +92,6 @@ def _safetensors(tensors: Mapping[str, Any]) -> AbstractContextManager[BinaryIO]
             f"expected {missing.name} to write a module's weights, found none: pip install safetensors torch, or "
             "upload a file"
         ) from None
-    own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    return nullcontext(io.BytesIO(save(own)))
+    with reading("the weights"):
+        own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        return nullcontext(io.BytesIO(save(own)))

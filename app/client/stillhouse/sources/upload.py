@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from stillhouse.documents import JSON as JSON
+from stillhouse.errors import Unreadable
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,24 @@ class Wishes:
 
 
 def named(fields: Fields | None) -> dict[str, JSON] | None:
-    """Names with what is said of them; None where nothing was said."""
+    """Names with what is said of them; None where nothing was said. Raises Unreadable."""
     if fields is None:
         return None
     if isinstance(fields, str):
         return {fields: {}}
     if isinstance(fields, Mapping):
-        return {name: dict(spec) for name, spec in fields.items()}
+        return {name: _spec(name, spec) for name, spec in fields.items()}
+    if not isinstance(fields, Sequence | set | frozenset) or not all(isinstance(name, str) for name in fields):
+        raise Unreadable(f"expected names, or names with what each is, found {type(fields).__name__}: list the names")
     return {name: {} for name in fields}
+
+
+def _spec(name: str, spec: object) -> JSON:
+    if spec is None:
+        return {}
+    if not isinstance(spec, Mapping):
+        raise Unreadable(
+            f"expected what is known of `{name}` as a mapping, found {type(spec).__name__}: write such as "
+            '{"kind": "value"}, or {} where all is inferred'
+        )
+    return dict(spec)

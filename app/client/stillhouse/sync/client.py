@@ -6,7 +6,7 @@ from typing import Self
 from stillhouse.drivers import SyncDriver
 from stillhouse.flows import resources
 from stillhouse.flows.sending import Retries
-from stillhouse.session import Session, retries_of
+from stillhouse.session import Session, checked_timeout, retries_of
 from stillhouse.settings import login
 from stillhouse.sync.datasets import Datasets
 from stillhouse.sync.jobs import Jobs
@@ -33,7 +33,7 @@ class Client:
     ) -> None:
         chosen = login(url, key)
         self.url = chosen.url
-        self._session = Session(SyncDriver(chosen, timeout), retries_of(retries), progress)
+        self._session = Session(SyncDriver(chosen, checked_timeout(timeout)), retries_of(retries), progress)
         self.models = Models(self._session)
         self.datasets = Datasets(self._session)
         self.jobs = Jobs(self._session)

@@ -9,6 +9,7 @@ from stillhouse import specs
 from stillhouse.documents import Comparison, DryRun, Event, JobFields
 from stillhouse.drivers import SyncDriver
 from stillhouse.errors import Conflict
+from stillhouse.files import target_of
 from stillhouse.flows import jobs as calls
 from stillhouse.flows import resources
 from stillhouse.flows.downloads import downloaded
@@ -17,7 +18,7 @@ from stillhouse.flows.steps import JSON
 from stillhouse.progress import job_bar
 from stillhouse.results import Metrics, ShownReport
 from stillhouse.session import Session
-from stillhouse.specs import Network, Reference, Teacher, identity
+from stillhouse.specs import Network, Reference, Task, Teacher, identity
 from stillhouse.sync.models import Model
 
 
@@ -94,7 +95,7 @@ class Job(JobFields):
 
     def predictions(self, split: str = "test", path: str | Path | None = None, *, progress: bool | None = None) -> Path:
         """Download the outputs of teacher, student and control on every row of a split, as npz; returns where it is."""
-        target = Path(path) if path is not None else Path(f"{self.id}.{split}.npz")
+        target = target_of(path, f"{self.id}.{split}.npz")
         shown = self._session.shows(progress)
         flow = downloaded(f"{self._path}/predictions", {"split": split}, target, self._session.retries, progress=shown)
         return self._session.driver.run(flow)
@@ -168,7 +169,7 @@ class Jobs:
         student: Network | None = None,
         *,
         teacher: Teacher | None = None,
-        teachers: Iterable[Teacher] | None = None,
+        teachers: Teacher | Iterable[Teacher] | None = None,
         target: str | None = None,
         priority: int | None = None,
         idempotency_key: str | None = None,
@@ -185,7 +186,7 @@ class Jobs:
         self,
         dataset: Reference | None = None,
         student: Network | None = None,
-        tasks: Iterable[str | Mapping[str, Any]] = (),
+        tasks: Task | Iterable[Task] = (),
         *,
         priority: int | None = None,
         idempotency_key: str | None = None,
@@ -233,9 +234,9 @@ class Jobs:
         params, made = {"state": state, "kind": kind, "label": labels}, partial(Job, session=self._session)
         return self._session.driver.iterate(resources.listed("/v1/jobs", self._session.retries, made, limit, params))
 
-    def compare(self, jobs: Iterable[Reference]) -> Comparison:
+    def compare(self, jobs: Reference | Iterable[Reference]) -> Comparison:
         """Compare succeeded jobs on one test split: ranked, each against the control, with corrected intervals."""
-        identities = [identity(each) for each in jobs]
+        identities = specs.identities(jobs)
         return Comparison(self._session.driver.run(calls.compared(identities, self._session.retries)))
 
     def cancel(self, job: Reference) -> Job:
