@@ -129,7 +129,12 @@ def test_a_part_of_other_bytes_is_not_used(client: Client, dataset: Dataset, tmp
 
 def test_a_wait_goes_on_while_the_service_restarts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sending, "LONGEST_PAUSE", 1.0)
-    with Service(tmp_path / "data") as service, Proxy(service.url) as proxy, Client(proxy.url, service.key) as client:
+    settings = {"STILLHOUSE_LEASE_SECONDS": "5"}
+    with (
+        Service(tmp_path / "data", settings=settings) as service,
+        Proxy(service.url) as proxy,
+        Client(proxy.url, service.key) as client,
+    ):
         job: Job = client.jobs.train(client.datasets.upload(clouds()), NETWORK, training={**SHORT, "epochs": 300})
         following = Background(lambda: [event.seq for event in job.events()])
         waiting = Background(lambda: job.wait(timeout=100))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.demo.service import Service
+from tests.exhaustive import sample
 
 EXAMPLES = Path(__file__).parents[1] / "demo/examples"
 MOST_LINES = 50
@@ -20,7 +21,7 @@ PROMISES = {
 """What an example prints, among the rest."""
 
 
-@pytest.mark.parametrize("name", PROMISES)
+@pytest.mark.parametrize("name", sample(PROMISES, keep=("tabular", "images", "multitask")))
 def test_an_example_does_what_it_promises(service: Service, name: str) -> None:
     environment = {**os.environ, "STILLHOUSE_URL": service.url, "STILLHOUSE_KEY": service.key}
     command = [sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py")]

@@ -36,6 +36,7 @@ def test_the_client_in_five_lines_does_a_whole_job(
     names["client"].close()
 
 
+@pytest.mark.exhaustive  # half a minute of training; the five lines above do a whole job in any case
 def test_the_tour_ends_with_a_gain(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STILLHOUSE_URL", service.url)

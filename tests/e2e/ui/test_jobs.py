@@ -193,13 +193,18 @@ def test_the_spec_is_copied_as_programs_and_what_is_offered_can_be_downloaded(pa
     page.open(f"jobs/{things.ids['small']}")
     page.wait(lambda: page.button("Copy as Python"))
     page.run("navigator.clipboard.writeText = async (text) => { window.copied = text; }")
-    page.button("Copy as Python").click()
-    python = page.wait(lambda: page.run("return window.copied"))
+
+    def copied(button: str) -> str | None:
+        page.button(button).click()  # again where what arrives above has moved it under the pointer
+        found: str | None = page.run("return window.copied")
+        return found
+
+    python = page.wait(lambda: copied("Copy as Python"))
+    assert python is not None
     compile(python, "copied", "exec")
     assert "from stillhouse import Client" in python
     assert "client.jobs.submit({" in python
-    page.button("Copy as curl").click()
-    assert page.wait(lambda: "curl" in page.run("return window.copied"))
+    assert page.wait(lambda: "curl" in (copied("Copy as curl") or ""))
     links = [each.get_attribute("href") or "" for each in page.all(".downloads a")]
     assert len(links) == 10
     for link in links:
