@@ -33,6 +33,7 @@ _BEYOND_A_SCHEMA: Final = frozenset({"invalid_cursor", *SPEAKING})
 """Codes for malformed requests that no schema can describe: a cursor is what an answer contained, and validators
 compare fields with each other.
 """
+_DELETED: Final[set[str]] = set()
 MALFORMED: Final = frozenset({WRONG_TYPE, *CODES.values()}) - _BEYOND_A_SCHEMA
 
 
@@ -71,6 +72,15 @@ class _Fault(Failure):
     @property
     def _unique_key(self) -> str:
         return self.title
+
+
+@schemathesis.hook
+def after_call(context: HookContext, case: AnyCase, response: Response) -> None:
+    """Which resources the run has deleted: two POSTs with one Idempotency-Key name the same one, and a scenario knows
+    only of the deletion of its own.
+    """
+    if case.method == "DELETE" and response.status_code == 204:
+        _DELETED.update(map(str, (case.path_parameters or {}).values()))
 
 
 def _failure(case: AnyCase, title: str, message: str) -> Failure:
@@ -123,13 +133,14 @@ def the_document_is_no_wider(context: CheckContext, response: Response, case: An
 @schemathesis.hook
 def filter_failure(context: HookContext, failure: Failure, case: AnyCase, response: Response) -> bool:
     """Whether a failure of schemathesis' own checks is one: not where it takes a call for malformed that fits the
-    document, nor where it takes a part that a resource does not have for the resource.
+    document, nor where it takes a part that a resource does not have for the resource, or the resource was deleted.
     """
     match failure.code:
         case "ST201":
             return not _fits(case)
         case "ST302":
-            return str(json.loads(response.content)["code"]).startswith("unknown_")
+            is_gone = not _DELETED.isdisjoint(map(str, (case.path_parameters or {}).values()))
+            return not is_gone and str(json.loads(response.content)["code"]).startswith("unknown_")
         case _:
             return True
 
