@@ -25,7 +25,7 @@ from app.http.errors import Forbidden, Unauthorized
 
 CSRF_HEADER: Final = "X-CSRF-Token"
 KEPT: Final = timedelta(days=1)
-"""How long an expired session is remembered, so that its browser is told why it must sign in again."""
+"""How long the row of an expired session is kept, so that the answer says that it has expired."""
 _COOKIE: Final = "stillhouse_session"
 _RANDOM_BYTES: Final = 32
 _LONGEST: Final = 64

@@ -40,13 +40,13 @@ def login(
 
 
 def _asked(what: str, option: str, **how: Any) -> str:
-    """What somebody types. Ctrl+C ends the command as everywhere, the end of stdin is a usage error."""
+    """What is typed at the prompt. Ctrl+C ends the command as everywhere, the end of stdin is a usage error."""
     try:
         return str(typer.prompt(what, err=True, **how))
     except typer.Abort as error:
         if isinstance(error.__context__, KeyboardInterrupt):
             raise typer.Exit(Code.INTERRUPTED) from None
-        fail(f"expected somebody to type the {what}, found the end of stdin: give it by {option}", Code.USAGE)
+        fail(f"expected the {what} at the prompt, found the end of stdin: give it by {option}", Code.USAGE)
 
 
 def logout(as_json: AsJson = False) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # it is imported when a command runs, so that --help need not
 __all__ = ["MANY_RETRIES", "AsJson", "Code", "connected", "fail", "note", "print_json", "show"]
 
 _RETRIES: Final = 2
-"""How often a command repeats a failed request: somebody waits for it. Waits for jobs are more patient."""
+"""How often a command repeats a failed request: a person waits for it. Waits for jobs go on for longer."""
 MANY_RETRIES: Final = 6
 """The same for what takes long anyway: uploads."""
 

@@ -20,7 +20,7 @@ class Bar(Protocol):
 
 
 def wanted(progress: bool | None) -> bool:
-    """Whether to show progress: as asked for, else where somebody can see it."""
+    """Whether to show progress: as asked for, else where stderr is a terminal, or in a notebook."""
     if progress is not None:
         return progress
     return "ipykernel" in sys.modules or bool(sys.stderr and sys.stderr.isatty())

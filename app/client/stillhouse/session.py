@@ -13,7 +13,7 @@ D = TypeVar("D", SyncDriver, AsyncDriver)
 
 @dataclass(frozen=True)
 class Session(Generic[D]):
-    """The driver, and what holds for every call. `progress`: None shows it where somebody can see it."""
+    """The driver, and what holds for every call. `progress`: None shows it in terminals and notebooks."""
 
     driver: D
     retries: Retries

@@ -159,6 +159,6 @@ def preflight(job: Mapping[str, Any], fields: Mapping[str, Any]) -> JSON:
 
 
 def _spec(kind: str, dataset: Reference | None, own: Mapping[str, Any], fields: Mapping[str, Any]) -> JSON:
-    """What is None is left out: the service has a default for it."""
+    """Fields that are None are left out: the service has defaults for them."""
     document = {"kind": kind, "dataset": None if dataset is None else identity(dataset), **own, **plain(fields)}
     return {name: value for name, value in document.items() if value is not None}

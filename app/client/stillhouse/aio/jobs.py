@@ -39,7 +39,7 @@ class AsyncJob(JobFields):
         return self
 
     async def wait(self, timeout: float | None = None, *, progress: bool | None = None, check: bool = True) -> Self:
-        """Wait until it has ended, with a bar where somebody can see it; returns itself, read again.
+        """Wait until it has ended, with a progress bar in terminals and notebooks; returns itself.
 
         Broken connections and a service that restarts are waited for. Raises Timeout after `timeout` seconds, and with
         `check` JobFailed or JobCancelled for a job without success. Interrupting the wait leaves the job running.

@@ -35,7 +35,7 @@ class Part:
 
     @classmethod
     def begun(cls, target: Path) -> "Part | None":
-        """One that an earlier download left, and that nobody writes at present."""
+        """One that an earlier download left, and that no process writes at present."""
         for path, tag in _left(target):
             if (file := _locked(path, os.O_RDWR)) is not None:
                 return cls(target, tag, path, file)

@@ -99,7 +99,7 @@ class _Counted:
         if self._read > self._length or (ended and self._read < self._length):
             raise Unreadable(
                 f"expected {self._name} to keep its {self._length:,} bytes, found that it changed while it was sent: "
-                "upload it again once nobody writes it"
+                "upload it again once no process writes it"
             )
 
     def tell(self) -> int:

@@ -9,9 +9,10 @@ from stillhouse.errors import StillhouseError, Unreadable
 
 _OF_DATA: Final = (
     TypeError, ValueError, OverflowError, RuntimeError, AttributeError, LookupError, ArithmeticError,
-    NotImplementedError, RecursionError,
 )  # fmt: skip
-"""UnicodeError is a ValueError; the errors of pyarrow are ValueErrors, TypeErrors, RuntimeErrors and the like."""
+"""With their subclasses: UnicodeError is a ValueError, NotImplementedError and RecursionError are RuntimeErrors, and
+errors of pyarrow are ValueErrors, TypeErrors or RuntimeErrors.
+"""
 _LONGEST: Final = 300
 
 

@@ -28,7 +28,7 @@ _MODELS: Final[Mapping[str, str]] = {
     ".zip": "huggingface",
 }  # fmt: skip
 IMAGE_SIDE: Final = 64
-"""Height and width of images whose size nobody says."""
+"""Height and width of images whose size the caller does not give."""
 
 
 def part_of(source: PathLike | BinaryIO, default_name: str) -> FilePart:

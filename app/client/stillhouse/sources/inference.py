@@ -1,4 +1,4 @@
-"""What a manifest says of arrays and columns where nobody says it: kinds, shapes, classes."""
+"""What a manifest says of arrays and columns where the caller does not say it: kinds, shapes, classes."""
 
 from collections.abc import Iterable, Sequence
 from math import isnan

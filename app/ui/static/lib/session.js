@@ -21,7 +21,7 @@ export function begin(found) {
   document.dispatchEvent(new CustomEvent("session"));
 }
 
-/** @param {(code: string) => Promise<Session>} ask What shows the sign-in and resolves once somebody has signed in. */
+/** @param {(code: string) => Promise<Session>} ask What shows the sign-in and resolves after the sign-in. */
 export function askBy(ask) {
   asks = ask;
 }

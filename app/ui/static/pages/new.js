@@ -148,7 +148,7 @@ class NewJob {
     this.submit.disabled = this.check.disabled = wrong !== null;
   }
 
-  /** Check again, soon after the last change, once somebody has asked for a check. */
+  /** Check again, soon after the last change, if a check was asked for before. */
   _changed() {
     clearTimeout(this.timer);
     if (this.isChecked) this.timer = window.setTimeout(() => this._check(), SETTLING);

@@ -59,7 +59,7 @@ function theme() {
 
 let counting = 0;
 
-/** Say that the service does not answer, and count the seconds until the next try where nobody is read to. */
+/** Say that the service does not answer, and count the seconds until the next try, without announcing each to screen readers. */
 function connection() {
   const place = /** @type {Element} */ (document.getElementById("connection"));
   clearInterval(counting);

@@ -11,7 +11,7 @@ export function install() {
   askBy(ask);
 }
 
-/** @returns {Promise<void>} Find the session of the cookie, or have somebody sign in. */
+/** @returns {Promise<void>} Find the session of the cookie, or ask for a sign-in. */
 export async function start() {
   const found = await send("GET", "ui/session");
   if (found) begin(found);

@@ -116,7 +116,7 @@ export function turnInto(spec, kind, dataset) {
 }
 
 /**
- * The spec of a job as somebody would write it.
+ * The spec of a job as a person would write it.
  * @param {Spec} spec
  * @returns {Spec}
  */
