@@ -279,7 +279,7 @@ def _query_values(request: Request) -> list[str]:
     return [value for _, value in request.query_params.multi_items()]
 
 
-_REPEATABLE = frozenset({"id", "label", "series"})
+_REPEATABLE = frozenset({"id", "label", "series", "type"})
 """Query parameters that may occur several times."""
 
 

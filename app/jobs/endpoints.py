@@ -10,16 +10,19 @@ from app.access.waiting import Wait
 from app.contracts.resources.splits import SplitName
 from app.contracts.specs.jobs import JobKind
 from app.contracts.states import TERMINAL, JobState
+from app.contracts.wire.events import EventType
 from app.http.answers import binary_content, json_answer, json_body, json_content, json_text_answer, problems, schema_of
 from app.http.errors import BadRequest
 from app.http.files import BINARY, serve
 from app.http.idempotency import IdempotencyKey
 from app.http.pages import After, Limit, decode_cursor, page_json, page_of
 from app.http.services import TheServices
-from app.jobs import metrics, relation, retries, service, streams
+from app.jobs import metrics, relation, retries, service
+from app.jobs.events import streams
+from app.jobs.events.repository import sampled
 from app.jobs.points import FEWEST_POINTS, Wanted
 from app.jobs.repository import MOST_LABELS, JobFilter
-from app.jobs.schemas import job_json
+from app.jobs.schemas import event_view, job_json
 from app.jobs.shown_reports import MEDIA_TYPES, shown
 from app.jobs.shown_reports import ReportFormat as ShownFormat
 
@@ -63,6 +66,19 @@ Cut = Annotated[
     Query(
         max_length=64,
         description="Of a multitask job, only the weights that this task needs: a network with the same predictions.",
+    ),
+]
+EventTypes = Annotated[
+    list[EventType] | None,
+    Query(alias="type", max_length=8, description="Only events of this type; may be repeated."),
+]
+Sample = Annotated[
+    int | None,
+    Query(
+        ge=1,
+        le=10_000,
+        description="Instead of pages: so many of the events at most, spread evenly, the newest among them. Neither "
+        "for a stream nor together with `limit` or `after`.",
     ),
 ]
 ReportFormat = Annotated[ShownFormat, Query(alias="format", description="Format of the answer.")]
@@ -216,17 +232,30 @@ async def list_job_events(
     services: TheServices,
     limit: Limit = 100,
     after: After = None,
+    types: EventTypes = None,
+    sample: Sample = None,
     last_event_id: LastEventId = None,
 ) -> Response:
     """List the events of a job, oldest first, or follow them as a stream of server-sent events with `seq` as id."""
     row = await service.get(services, caller, job_id)
-    if "text/event-stream" not in request.headers.get("accept", ""):
-        found = await streams.events(services, job_id, _seq(after), limit + 1)
+    wanted = tuple(types or ())
+    is_stream = "text/event-stream" in request.headers.get("accept", "")
+    if sample is not None:
+        if is_stream or {"limit", "after"} & request.query_params.keys():
+            raise BadRequest(
+                "invalid_parameter",
+                "expected `sample` without `limit`, `after` and `Accept: text/event-stream`: a sample is neither a "
+                "page nor a stream",
+            )
+        rows = await sampled(services.database, job_id, sample, wanted)
+        return json_answer(page_of([(str(row.seq), event_view(row)) for row in rows], len(rows)))
+    if not is_stream:
+        found = await streams.events(services, job_id, _seq(after), limit + 1, wanted)
         return json_answer(page_of([(str(event.seq), event) for event in found], limit))
     seq = int(last_event_id or 0)
-    if row.state in TERMINAL and not await streams.events(services, job_id, seq, 1):
+    if row.state in TERMINAL and not await streams.events(services, job_id, seq, 1, wanted):
         return Response(status_code=_ENDED)  # tells an EventSource to stop coming back
-    return streams.EventStream(services, caller, job_id, seq)
+    return streams.EventStream(services, caller, job_id, seq, wanted)
 
 
 def _seq(after: str | None) -> int:

@@ -19,7 +19,6 @@ from app.db.reads.query import AnySelect
 from app.db.rows import (
     ArtifactRow,
     DatasetRow,
-    EventRow,
     FileRow,
     JobInputRow,
     JobLabelRow,
@@ -82,6 +81,7 @@ class StoredJob(NamedTuple):
     finished_at: datetime | None
     labels: str
     queue_rank: int
+    last_seq: int
     verdict: str | None
 
     @property
@@ -224,29 +224,6 @@ def _known_jobs(count: int) -> Query[tuple[Any, ...]]:
     query = select(JobRow.id, JobRow.kind, JobRow.state, type_coerce(ModelRow.facts, Text))
     query = query.outerjoin(ModelRow, ModelRow.id == JobRow.student_id).where(JobRow.id.in_(_parameters(count)))
     return Query(tuple, query.where(JobRow.project_id == bindparam("project_id"), JobRow.kind != "inspect"))
-
-
-class StoredEvent(NamedTuple):
-    """An event of a job."""
-
-    seq: int
-    type: str
-    time: datetime
-    data: dict[str, Any]
-
-
-_EVENTS: Final = Query(
-    StoredEvent._make,
-    select(EventRow.seq, EventRow.type, EventRow.time, EventRow.data)
-    .where(EventRow.job_id == bindparam("job_id"), EventRow.seq > bindparam("seq"))
-    .order_by(EventRow.seq)
-    .limit(bindparam("limit", type_=Integer)),
-)
-
-
-async def events_after(database: Database, job_id: str, seq: int, limit: int) -> list[StoredEvent]:
-    """The events that follow `seq`, in order."""
-    return await database.fetch(_EVENTS, job_id=job_id, seq=seq, limit=limit)
 
 
 class StoredArtifact(NamedTuple):

@@ -14,7 +14,8 @@ from app.contracts.specs.jobs import ANY_SPEC, AnySpec, JobKind, SubmittableJob
 from app.contracts.states import JobState
 from app.contracts.wire.events import JobEvent, Progress
 from app.http.pages import Page
-from app.jobs.repository import StoredEvent, StoredJob
+from app.jobs.events.repository import StoredEvent
+from app.jobs.repository import StoredJob
 
 
 class JobOutput(Answer):

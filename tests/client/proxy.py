@@ -3,6 +3,7 @@
 import socket
 import struct
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
@@ -53,11 +54,7 @@ class Proxy:
         with self._lock:
             sockets, self._open = self._open, set()
             self.cuts += bool(sockets)
-        for each in sockets:
-            with suppress(OSError):
-                each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
+        _reset(sockets)
 
     def wait_for_answers(self, count: int) -> None:
         """Wait until the service has answered in so many pieces in all, over any connection."""
@@ -85,7 +82,7 @@ class Proxy:
 
     def _pump(self, source: socket.socket, sink: socket.socket, way: str) -> None:
         carried = 0
-        with suppress(OSError):
+        try:
             while chunk := source.recv(_CHUNK):
                 carried += len(chunk)
                 limit = self._limits[way]
@@ -99,3 +96,16 @@ class Proxy:
                         self.answers += 1
                         self.passed.notify_all()
             sink.shutdown(socket.SHUT_WR)
+        except OSError:  # one side is broken, so the other one must hear of it
+            with self._lock:
+                self._open -= {source, sink}
+            _reset({source, sink})
+
+
+def _reset(sockets: Iterable[socket.socket]) -> None:
+    """Close connections as a broken network does."""
+    for each in sockets:
+        with suppress(OSError):
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            each.shutdown(socket.SHUT_RDWR)
+        each.close()

@@ -70,6 +70,9 @@ def test_events_are_numbered_and_end_with_the_job(trained: Job) -> None:
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     assert [event.seq for event in trained.past_events()] == [event.seq for event in events]
     assert events[-1].data["state"] == "succeeded"
+    states = [event.seq for event in events if event.type == "state"]
+    assert [event.seq for event in trained.events(types="state")] == states
+    assert [event.seq for event in trained.past_events(types=("state",))] == states
     assert [event.seq for event in trained.events(after=events[-2].seq)] == [events[-1].seq]
 
 

@@ -54,13 +54,17 @@ def _ended(job: "Job") -> str:
 def logs(
     job: JobId,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    types: Annotated[
+        list[str] | None,
+        typer.Option("--type", help="Only events of this type, such as `warning`; may be repeated."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the events of a job, a line for each."""
     with connected() as client:
         found = client.jobs.get(job)
         try:
-            for event in found.events() if follow else found.past_events():
+            for event in found.events(types=types) if follow else found.past_events(types=types):
                 if as_json:
                     print_json(event.json)
                 else:

@@ -95,11 +95,14 @@ CHILD_EVENT: TypeAdapter[PhaseEvent | ProgressEvent | MetricsEvent | CheckpointE
 )
 
 
+EventType = Literal["state", "phase", "progress", "checkpoint", "warning"]
+
+
 class JobEvent(Answer):
     """An event as clients see it."""
 
     seq: int = Field(description="1, 2, 3 … without gaps in each job; the SSE id.")
-    type: Literal["state", "phase", "progress", "checkpoint", "warning"] = Field(
+    type: EventType = Field(
         description="`state`: the job changed its state; `phase`: it entered a phase; `progress`: how far training "
         "is; `checkpoint`: a checkpoint was stored; `warning`: something the user should know."
     )

@@ -78,6 +78,7 @@ async def _serve(folder: str, cutter: Cutter, started: "Future[int]", ended: asy
         task = asyncio.create_task(_relay((reader, writer), folder, cutter))
         running.add(task)
         task.add_done_callback(running.discard)
+        task.add_done_callback(lambda _: writer.transport.abort())  # also of a task that was ended before it began
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     started.set_result(int(server.sockets[0].getsockname()[1]))
@@ -93,7 +94,6 @@ async def _relay(client: Ends, folder: str, cutter: Cutter) -> None:
     try:
         server = await asyncio.open_unix_connection(Path(folder) / ".s.PGSQL.5432")
     except OSError:
-        client[1].close()
         return
     doomed = asyncio.Event()
     ways = {
@@ -106,8 +106,7 @@ async def _relay(client: Ends, folder: str, cutter: Cutter) -> None:
         for way in ways:
             way.cancel()
         await asyncio.gather(*ways, return_exceptions=True)
-        for _, writer in (client, server):
-            writer.transport.abort()
+        server[1].transport.abort()
 
 
 async def _up(client: Ends, server: Ends, cutter: Cutter, doomed: asyncio.Event) -> None:

@@ -16,7 +16,7 @@ from app.db.rows import IdempotencyRow, JobRow
 from app.http.errors import Unauthorized
 from app.http.services import Caller
 from app.jobs import service as jobs
-from app.jobs.streams import server_sent
+from app.jobs.events.streams import server_sent
 from app.queue import idempotency
 from app.queue.idempotency import Answer
 from app.queue.keys.quotas import KeyRevoked

@@ -1,5 +1,6 @@
 """The events of a job as they happen, across broken connections and a service that restarts."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import httpx
@@ -15,11 +16,11 @@ KEEP_ALIVE_SECONDS: Final = 45.0
 """The service says something every 15 seconds; after three silent times the connection counts as broken."""
 
 
-def events(job_id: str, after: int, retries: Retries) -> Flow[None]:
-    """Emit every Event after the number `after`, until the job has ended."""
+def events(job_id: str, after: int, types: Sequence[str] | None, retries: Retries) -> Flow[None]:
+    """Emit every Event after the number `after`, of these types or of all for None, until the job has ended."""
     last = after
     while True:
-        stream = yield from _connected(job_id, last, retries)
+        stream = yield from _connected(job_id, last, types, retries)
         if stream.response.status_code == _ENDED:
             return
         seen = yield from _followed(stream, last)
@@ -29,14 +30,15 @@ def events(job_id: str, after: int, retries: Retries) -> Flow[None]:
         last = seen
 
 
-def past_events(job_id: str, retries: Retries) -> Flow[None]:
-    """Emit the Events that there are."""
-    return listed(f"/v1/jobs/{job_id}/events", retries, Event, None, {})
+def past_events(job_id: str, types: Sequence[str] | None, retries: Retries) -> Flow[None]:
+    """Emit the Events that there are, of these types or of all for None."""
+    return listed(f"/v1/jobs/{job_id}/events", retries, Event, None, {"type": types})
 
 
-def _connected(job_id: str, last: int, retries: Retries) -> Flow[Stream]:
+def _connected(job_id: str, last: int, types: Sequence[str] | None, retries: Retries) -> Flow[Stream]:
     headers = {"Accept": "text/event-stream", "Last-Event-ID": str(last)}
-    call = Call("GET", f"/v1/jobs/{job_id}/events", headers=headers, patience=KEEP_ALIVE_SECONDS)
+    params = {"type": types} if types else {}
+    call = Call("GET", f"/v1/jobs/{job_id}/events", params=params, headers=headers, patience=KEEP_ALIVE_SECONDS)
     stream: Stream = yield from attempted(
         call, retries.patient(), lambda call: open_stream(call, "events"), lambda stream: stream.response
     )

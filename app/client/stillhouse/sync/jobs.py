@@ -52,13 +52,16 @@ class Job(JobFields):
             resources.checked(self.json)
         return self
 
-    def past_events(self) -> Iterator[Event]:
-        """Its events so far, oldest first, read page by page."""
-        return self._session.driver.iterate(past_events(self.id, self._session.retries))
+    def past_events(self, *, types: str | Iterable[str] | None = None) -> Iterator[Event]:
+        """Its events so far, oldest first, read page by page. `types`: only those, such as `warning`."""
+        return self._session.driver.iterate(past_events(self.id, resources.names(types), self._session.retries))
 
-    def events(self, after: int = 0) -> Iterator[Event]:
-        """Its events after the number `after` as they happen, until it has ended; across broken connections."""
-        return self._session.driver.iterate(events(self.id, after, self._session.retries))
+    def events(self, after: int = 0, *, types: str | Iterable[str] | None = None) -> Iterator[Event]:
+        """Its events after the number `after` as they happen, until it has ended; across broken connections.
+
+        `types`: only those, such as `warning`.
+        """
+        return self._session.driver.iterate(events(self.id, after, resources.names(types), self._session.retries))
 
     def metrics(
         self, *, points: int | None = None, series: str | Iterable[str] | None = None, since: int | None = None

@@ -1,7 +1,7 @@
 // @ts-check
 // What keeps a page up to date: polling and the stream of a job's events. Both rest while the page is hidden, and try
 // again in growing steps while the service does not answer.
-import { ApiError, request } from "./api.js";
+import { ApiError, get, request } from "./api.js";
 
 const LONGEST_WAIT = 30_000;
 
@@ -104,18 +104,51 @@ export function poll(task, { every = 2000, signal, onError }) {
   return { stop: () => own.abort(), now: () => wake() };
 }
 
+/** Types of events that a page reads all of: of `progress` a job of hours has tens of thousands. */
+const FEW = ["state", "phase", "checkpoint", "warning"];
+const MOST_PROGRESS = 500;
+const PAGE = 200;
+
 /**
- * Follow the events of a job, each once, from the first on. While the page is hidden the stream is closed, so that it
- * holds none of the few connections that a browser has for a host; it goes on after the last event that was seen. The
- * EventSource of browsers neither tells the status of an answer nor begins at an event, hence the own reader.
+ * The events of a job up to now: of progress an even sample, of the others all.
+ * @param {string} job
+ * @param {AbortSignal} signal
+ * @returns {Promise<{ events: any[], last: number, few: number }>} `last`: from where on to follow it; of the types
+ *   that are FEW the events up to `few` are among these.
+ */
+async function past(job, signal) {
+  const path = `v1/jobs/${encodeURIComponent(job)}/events`;
+  const { data: progress } = await get(path, { type: ["progress"], sample: MOST_PROGRESS }, signal);
+  const found = [];
+  for (let after = null, more = true; more; ) {
+    const page = await get(path, { type: FEW, limit: PAGE, after }, signal);
+    found.push(...page.data);
+    [more, after] = [page.has_more, page.next];
+  }
+  const few = found.at(-1)?.seq ?? 0;
+  const events = [...progress, ...found].sort((one, other) => one.seq - other.seq);
+  return { events, last: progress.at(-1)?.seq ?? few, few };
+}
+
+/**
+ * Follow the events of a job, each once: first those that there are, of progress a sample. While the page is hidden the
+ * stream is closed, so that it holds none of the few connections that a browser has for a host; it goes on after the
+ * last event that was seen. The EventSource of browsers neither tells the status of an answer nor begins at an event,
+ * hence the own reader.
  * @param {string} job
  * @param {{ signal: AbortSignal, onEvents: (events: any[]) => void, isEnded: () => boolean, onError: (error: ApiError) => void }} options
  * @returns {Handle}
  */
 export function follow(job, { signal, onEvents, isEnded, onError }) {
-  let last = 0;
+  /** @type {{ last: number, few: number } | null} */
+  let seen = null;
   return poll(
     async (both) => {
+      if (!seen) {
+        const { events, ...rest } = await past(job, both);
+        seen = rest;
+        onEvents(events);
+      }
       const pause = new AbortController();
       const hide = () => document.hidden && pause.abort();
       document.addEventListener("visibilitychange", hide);
@@ -123,12 +156,13 @@ export function follow(job, { signal, onEvents, isEnded, onError }) {
         const answer = await request("GET", `v1/jobs/${encodeURIComponent(job)}/events`, {
           signal: AbortSignal.any([both, pause.signal]),
           accept: "text/event-stream",
-          headers: last ? { "Last-Event-ID": String(last) } : {},
+          headers: { "Last-Event-ID": String(seen.last) },
         });
         if (answer.status === 204 || !answer.body) return false;
         for await (const events of frames(answer.body)) {
-          last = Math.max(last, ...events.map((each) => each.seq));
-          onEvents(events);
+          const { few } = seen;
+          onEvents(events.filter(({ seq, type }) => seq > few || type === "progress"));
+          seen.last = Math.max(seen.last, ...events.map((each) => each.seq));
         }
       } catch (error) {
         if (pause.signal.aborted) return undefined;

@@ -10,12 +10,14 @@ from app.access.limits import counted_wait
 from app.access.waiting import waiting
 from app.contracts.base import canonical_json
 from app.contracts.states import TERMINAL
-from app.contracts.wire.events import JobEvent
+from app.contracts.wire.events import EventType, JobEvent
 from app.db.errors import DatabaseUnavailable
 from app.http.errors import NotFound, Unauthorized
 from app.http.services import Caller, Services
-from app.jobs import repository, service
-from app.jobs.repository import StoredEvent, StoredJob
+from app.jobs import service
+from app.jobs.events import repository
+from app.jobs.events.repository import StoredEvent
+from app.jobs.repository import StoredJob
 from app.jobs.schemas import event_view
 
 KEEP_ALIVE_SECONDS: Final = 15.0
@@ -23,13 +25,18 @@ RETRY_MILLISECONDS: Final = 1000
 _PAGE: Final = 500
 
 
-async def events(services: Services, job_id: str, seq: int, limit: int) -> list[JobEvent]:
-    """Up to `limit` events after `seq`."""
-    return [event_view(row) for row in await repository.events_after(services.database, job_id, seq, limit)]
+async def events(
+    services: Services, job_id: str, seq: int, limit: int, types: Sequence[EventType] = ()
+) -> list[JobEvent]:
+    """Up to `limit` events after `seq`, of these types, or of all without any."""
+    return [event_view(row) for row in await repository.events_after(services.database, job_id, seq, limit, types)]
 
 
-async def server_sent(services: Services, caller: Caller, job_id: str, seq: int) -> AsyncIterator[bytes]:
-    """The events after `seq` as they happen, until the job has ended, the key is revoked or the service shuts down.
+async def server_sent(
+    services: Services, caller: Caller, job_id: str, seq: int, types: Sequence[EventType] = ()
+) -> AsyncIterator[bytes]:
+    """The events after `seq` as they happen, of these types, or of all without any, until the job has ended, the key is
+    revoked or the service shuts down.
 
     A client resumes an interrupted stream with `Last-Event-ID`; regular comments keep the connection open.
     """
@@ -38,7 +45,7 @@ async def server_sent(services: Services, caller: Caller, job_id: str, seq: int)
         while True:
             try:
                 await wait.require_key()
-                row, new = await _read(services, caller, job_id, seq)
+                row, new = await _read(services, caller, job_id, seq, types)
             except DatabaseUnavailable as error:  # the response has started, so it can only wait
                 if services.closing.is_set():
                     return
@@ -54,6 +61,7 @@ async def server_sent(services: Services, caller: Caller, job_id: str, seq: int)
                 yield _frame(event_view(event))
             if len(new) == _PAGE:
                 continue
+            seq = max(seq, row.last_seq)  # events of other types are not read again
             if row.state in TERMINAL or services.closing.is_set():
                 return
             if not await wait.changed(KEEP_ALIVE_SECONDS):
@@ -63,9 +71,11 @@ async def server_sent(services: Services, caller: Caller, job_id: str, seq: int)
 class EventStream(StreamingResponse):
     """The stream of a job's events, counted while it is open. TooMany is raised before the response has started."""
 
-    def __init__(self, services: Services, caller: Caller, job_id: str, seq: int) -> None:
+    def __init__(
+        self, services: Services, caller: Caller, job_id: str, seq: int, types: Sequence[EventType] = ()
+    ) -> None:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        body = server_sent(services, caller, job_id, seq)
+        body = server_sent(services, caller, job_id, seq, types)
         super().__init__(body, media_type="text/event-stream", headers=headers)
         self._services, self._caller = services, caller
 
@@ -83,10 +93,12 @@ async def _nothing() -> AsyncIterator[bytes]:
         yield piece
 
 
-async def _read(services: Services, caller: Caller, job_id: str, seq: int) -> tuple[StoredJob, Sequence[StoredEvent]]:
+async def _read(
+    services: Services, caller: Caller, job_id: str, seq: int, types: Sequence[EventType]
+) -> tuple[StoredJob, Sequence[StoredEvent]]:
     """The job first, then its events: once a job has ended, all its events are written."""
     row = await service.get(services, caller, job_id)
-    return row, await repository.events_after(services.database, job_id, seq, _PAGE)
+    return row, await repository.events_after(services.database, job_id, seq, _PAGE, types)
 
 
 def _frame(event: JobEvent) -> bytes:

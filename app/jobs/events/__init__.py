@@ -1,0 +1,1 @@
+"""The events of a job: pages, even samples, and a stream."""
