@@ -19,10 +19,9 @@ from app.http.pages import After, Limit, decode_cursor, page_json, page_of
 from app.http.services import TheServices
 from app.jobs import metrics, relation, retries, service
 from app.jobs.events import streams
-from app.jobs.events.repository import sampled
 from app.jobs.points import FEWEST_POINTS, Wanted
 from app.jobs.repository import MOST_LABELS, JobFilter
-from app.jobs.schemas import event_view, job_json
+from app.jobs.schemas import job_json
 from app.jobs.shown_reports import MEDIA_TYPES, shown
 from app.jobs.shown_reports import ReportFormat as ShownFormat
 
@@ -247,8 +246,8 @@ async def list_job_events(
                 "expected `sample` without `limit`, `after` and `Accept: text/event-stream`: a sample is neither a "
                 "page nor a stream",
             )
-        rows = await sampled(services.database, job_id, sample, wanted)
-        return json_answer(page_of([(str(row.seq), event_view(row)) for row in rows], len(rows)))
+        found = await streams.sample(services, job_id, sample, wanted)
+        return json_answer(page_of([(str(event.seq), event) for event in found], sample))
     if not is_stream:
         found = await streams.events(services, job_id, _seq(after), limit + 1, wanted)
         return json_answer(page_of([(str(event.seq), event) for event in found], limit))

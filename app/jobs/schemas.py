@@ -14,7 +14,6 @@ from app.contracts.specs.jobs import ANY_SPEC, AnySpec, JobKind, SubmittableJob
 from app.contracts.states import JobState
 from app.contracts.wire.events import JobEvent, Progress
 from app.http.pages import Page
-from app.jobs.events.repository import StoredEvent
 from app.jobs.repository import StoredJob
 
 
@@ -195,8 +194,3 @@ def _answered(adapter: TypeAdapter[Any], text: str) -> str:
 _once = lru_cache(maxsize=1024)(_answered)
 _LONGEST_KEPT: Final = 8192
 """Characters of the longest document whose answer is kept: all together at most 16 MiB of text."""
-
-
-def event_view(row: StoredEvent) -> JobEvent:
-    """The view of an event."""
-    return JobEvent.model_validate({"seq": row.seq, "type": row.type, "time": row.time, "data": row.data})

@@ -18,7 +18,6 @@ from app.jobs import service
 from app.jobs.events import repository
 from app.jobs.events.repository import StoredEvent
 from app.jobs.repository import StoredJob
-from app.jobs.schemas import event_view
 
 KEEP_ALIVE_SECONDS: Final = 15.0
 RETRY_MILLISECONDS: Final = 1000
@@ -29,7 +28,16 @@ async def events(
     services: Services, job_id: str, seq: int, limit: int, types: Sequence[EventType] = ()
 ) -> list[JobEvent]:
     """Up to `limit` events after `seq`, of these types, or of all without any."""
-    return [event_view(row) for row in await repository.events_after(services.database, job_id, seq, limit, types)]
+    return [_view(row) for row in await repository.events_after(services.database, job_id, seq, limit, types)]
+
+
+async def sample(services: Services, job_id: str, most: int, types: Sequence[EventType] = ()) -> list[JobEvent]:
+    """So many events at most, spread evenly over all of these types, the newest among them."""
+    return [_view(row) for row in await repository.sampled(services.database, job_id, most, types)]
+
+
+def _view(row: StoredEvent) -> JobEvent:
+    return JobEvent.model_validate({"seq": row.seq, "type": row.type, "time": row.time, "data": row.data})
 
 
 async def server_sent(
@@ -58,7 +66,7 @@ async def server_sent(
                 return
             for event in new:
                 seq = event.seq
-                yield _frame(event_view(event))
+                yield _frame(_view(event))
             if len(new) == _PAGE:
                 continue
             seq = max(seq, row.last_seq)  # events of other types are not read again

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -54,6 +55,8 @@ async def test_a_stream_of_some_types_brings_those_alone_and_goes_on_after_an_id
     last = {"Last-Event-ID": str(wanted[-2]["seq"])}
     resumed = await any_harness.http.get(f"{path}?type=state", headers=STREAM | last)
     assert [json.loads(line[6:]) for line in resumed.text.splitlines() if line.startswith("data: ")] == wanted[-1:]
+    (warning,) = await data(any_harness, f"{path}?type=warning")
+    last = {"Last-Event-ID": str(warning["seq"])}
     over = await any_harness.http.get(f"{path}?type=warning", headers=STREAM | last)
     assert over.status_code == 204
 
@@ -84,7 +87,7 @@ async def test_a_sample_is_even_and_has_the_newest(any_harness: ApiHarness, path
     assert all(event in whole for event in found)
     assert found[-1] == whole[-1]
     steps = [0, *(event["data"]["step"] for event in found)]
-    gaps = [after - before for before, after in zip(steps, steps[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(steps)]
     assert max(gaps) - min(gaps) <= 1
 
 
@@ -95,7 +98,9 @@ async def test_a_sample_of_all_types_and_of_a_type_that_there_is_not(any_harness
     assert await data(any_harness, f"{path}?type=checkpoint&sample=10") == []
 
 
-@pytest.mark.parametrize("query", ["sample=5&limit=5", "sample=5&after=x", "sample=0", "type=progres", "sample=5&type="])
+@pytest.mark.parametrize(
+    "query", ["sample=5&limit=5", "sample=5&after=x", "sample=0", "type=progres", "sample=5&type="]
+)
 async def test_a_sample_is_no_page_and_types_are_known(any_harness: ApiHarness, path: str, query: str) -> None:
     answer = await any_harness.http.get(f"{path}?{query}")
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_parameter")
