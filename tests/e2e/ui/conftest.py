@@ -51,6 +51,13 @@ class Things:
             if found["state"] in TERMINAL:
                 return found
 
+    def predicts(self) -> bool:
+        """Whether a worker answers predictions, as it does a moment after it has started."""
+        rows = {"inputs": {"x": np.zeros((1, 784), int).tolist()}}
+        answer = self.http.post(f"/v1/models/{self.ids['small model']}/predict", json=rows)
+        assert answer.status_code in (200, 503), answer.text
+        return answer.status_code == 200
+
     def long_job(self, name: str) -> dict[str, Any]:
         """A job that trains until somebody ends it."""
         training = {"steps": 200_000, "batch_size": 32, "evaluate_every": 50}

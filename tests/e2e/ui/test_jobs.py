@@ -275,3 +275,4 @@ def test_a_service_that_restarts_is_waited_for_and_the_page_goes_on(page: Page, 
     page.wait(lambda: page.text("#connection") == "")
     page.wait(lambda: page.run("return document.querySelector('tbody tr').marked"))
     assert all("ERR_" in each or "Failed to load" in each for each in page.complaints())
+    page.wait(things.predicts)  # for the tests that follow
