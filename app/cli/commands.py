@@ -4,11 +4,13 @@
 """
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from typing import Final
 
 import typer
 
+from app.cli.errors import JSON_OPTION, wrong_arguments_as_json
 from app.cli.local import commands as local
 from app.cli.remote import acting, listing, login, results, submitting, uploading, watching
 from app.cli.streams import prepare_streams
@@ -19,8 +21,8 @@ os.environ.setdefault("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
 _HELP: Final = """Distil big models into small ones: run the service on this machine, or talk to one.
 
 Commands for a service take its URL and a key from STILLHOUSE_URL and STILLHOUSE_KEY, or else from `stillhouse login`.
-With --json they print JSON on stdout and nothing else; progress goes to stderr, and an error is its last line, as
-{"error": {"code": …, "detail": …}}. Commands for the service on this machine have no --json.
+With --json a command prints JSON on stdout and nothing else; progress goes to stderr, and an error is its last line, as
+{"error": {"code": …, "detail": …}}. All have it but serve, api and worker, which run until they are stopped.
 
 Exit codes: 0 done; 1 refused by the service, or the upload or job failed; 2 wrong arguments or files; 3 the service
 cannot be reached; 4 not signed in, or a key that is not valid; 130 interrupted.
@@ -61,4 +63,12 @@ cli.add_typer(uploading.upload, name="upload")
 def main() -> None:
     """The `stillhouse` command."""
     prepare_streams()
-    cli()
+    if JSON_OPTION not in sys.argv:
+        cli()
+        return
+    try:
+        with wrong_arguments_as_json():
+            code = cli(standalone_mode=False)
+    except typer.Exit as ended:
+        code = ended.exit_code
+    sys.exit(code)

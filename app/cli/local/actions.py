@@ -3,7 +3,8 @@
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -15,13 +16,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.access import repository
 from app.access.first_key import RevokedKey, announcement, ensure_first_key
 from app.access.secrets import new_key
+from app.cli.errors import Code, fail
 from app.cli.gc import collect_garbage
+from app.cli.output import note, print_json, show
 from app.cli.server import AlreadyServed, CannotListen, bound_socket, serve, sole_server
 from app.cli.starting import Unusable, prepare, require_database, warnings
 from app.cli.worker_process import WorkerProcess, worker_command, worker_environment
 from app.db import migrate as migrations
 from app.db.engine import open_database
 from app.db.errors import DatabaseUnavailable, UnsupportedDatabase
+from app.db.rows import KeyRow
 from app.main import create_app
 from app.settings import Settings
 from app.storage.private import create_private_files
@@ -32,8 +36,7 @@ T = TypeVar("T")
 
 
 def _fail(message: object) -> NoReturn:
-    typer.echo(f"stillhouse: {message}", err=True)
-    raise typer.Exit(1)
+    fail(message, Code.REFUSED)
 
 
 def _settings(*, existing: bool = False, **options: Any) -> Settings:
@@ -53,7 +56,7 @@ def _settings(*, existing: bool = False, **options: Any) -> Settings:
     except (Unusable, UnsupportedDatabase) as error:
         _fail(error)
     for warning in warnings(settings, os.environ):
-        typer.echo(f"stillhouse: warning: {warning}", err=True)
+        note(f"stillhouse: warning: {warning}")
     return settings
 
 
@@ -121,20 +124,20 @@ def run_worker(data: Path | None, slots: int | None, lanes: str) -> None:
     os.execve(command[0], command, worker_environment(settings))
 
 
-def migrate(data: Path | None, *, check: bool) -> None:
+def migrate(data: Path | None, *, check: bool, as_json: bool) -> None:
     """Migrate the database. With --check, compare migrations and row classes on a fresh database."""
     if check:
         differences = migrations.check()
         if differences:
             _fail("migrations and rows differ: " + "; ".join(differences))
-        typer.echo("migrations are in step with the rows")
+        show({"is_up_to_date": True}, "migrations are in step with the rows", as_json=as_json)
         return
     settings = _settings(data_dir=data)
     _or_fail(lambda: migrations.upgrade(settings.database))
-    typer.echo("the database is up to date")
+    show({"is_up_to_date": True}, "the database is up to date", as_json=as_json)
 
 
-def gc(data: Path | None, *, dry_run: bool) -> None:
+def gc(data: Path | None, *, dry_run: bool, as_json: bool) -> None:
     """Delete what is no longer needed. The running service does the same regularly; safe beside it."""
     settings = _settings(data_dir=data, existing=True)
     items: list[StaleItem] = []
@@ -144,15 +147,21 @@ def gc(data: Path | None, *, dry_run: bool) -> None:
         items.extend(asyncio.run(collect_garbage(settings, dry_run=dry_run)))
 
     _or_fail(run)
+    show({"is_dry_run": dry_run, "items": [asdict(item) for item in items]}, _in_words(items, dry_run), as_json=as_json)
+
+
+def _in_words(items: Sequence[StaleItem], dry_run: bool) -> str:
+    """A line for each item, and their sums."""
+    lines = []
     for item in items:
         until = "" if item.kept_until is None else f"  kept until {item.kept_until}"
-        typer.echo(f"{item.bytes:>15,}  {item.kind:<12}  {item.name}{until}")
+        lines.append(f"{item.bytes:>15,}  {item.kind:<12}  {item.name}{until}")
     stale = [item for item in items if item.kept_until is None]
     if len(stale) < len(items):
         held = sum(item.bytes for item in items) - sum(item.bytes for item in stale)
-        typer.echo(f"{len(items) - len(stale)} items are kept for a time, {held:,} bytes")
+        lines.append(f"{len(items) - len(stale)} items are kept for a time, {held:,} bytes")
     verb = "would be deleted" if dry_run else "deleted"
-    typer.echo(f"{len(stale)} items {verb}, {sum(item.bytes for item in stale):,} bytes")
+    return "\n".join((*lines, f"{len(stale)} items {verb}, {sum(item.bytes for item in stale):,} bytes"))
 
 
 def _with_database(data: Path | None, work: Callable[[AsyncSession], Awaitable[T]], *, existing: bool = True) -> T:
@@ -173,29 +182,40 @@ def _with_database(data: Path | None, work: Callable[[AsyncSession], Awaitable[T
         _fail(error)
 
 
-def create_key(name: str, data: Path | None) -> None:
+def create_key(name: str, data: Path | None, *, as_json: bool) -> None:
     """Create a key and print it. It is not shown again."""
     key = new_key()
     row = _with_database(data, lambda session: repository.add(session, key, name), existing=False)
-    typer.echo(f"{row.id} {row.name}", err=True)
-    typer.echo(key)
+    if not as_json:
+        note(f"{row.id} {row.name}")
+    show({"id": row.id, "name": row.name, "prefix": row.prefix, "key": key}, key, as_json=as_json)
 
 
-def list_keys(data: Path | None) -> None:
+def list_keys(data: Path | None, *, as_json: bool) -> None:
     """List all keys: id, prefix, created, last used, state, name."""
-    for row in _with_database(data, repository.all_keys):
+    rows = _with_database(data, repository.all_keys)
+    if as_json:
+        print_json([_document(row) for row in rows])
+        return
+    for row in rows:
         used = _moment(row.last_used_at) or "never used"
         state = f"revoked {_moment(row.revoked_at)}" if row.revoked_at else "live"
         typer.echo("  ".join((row.id, f"{row.prefix}…", _moment(row.created_at), used, state, row.name)))
+
+
+def _document(key: KeyRow) -> dict[str, str | None]:
+    moments = {"created_at": key.created_at, "last_used_at": key.last_used_at, "revoked_at": key.revoked_at}
+    named = {"id": key.id, "name": key.name, "prefix": key.prefix}
+    return named | {name: _moment(moment) or None for name, moment in moments.items()}
 
 
 def _moment(time: datetime | None) -> str:
     return "" if time is None else time.isoformat(timespec="seconds")
 
 
-def revoke_key(identity: str, data: Path | None) -> None:
+def revoke_key(identity: str, data: Path | None, *, as_json: bool) -> None:
     """Revoke a key, permanently: requests with it are refused at once, and its streams, long polls and uploads end."""
     count = _with_database(data, lambda session: repository.revoke(session, identity))
     if not count:
         _fail("no active key has this id or prefix")
-    typer.echo(f"revoked {count}")
+    show({"revoked": count}, f"revoked {count}", as_json=as_json)

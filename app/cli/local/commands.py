@@ -10,6 +10,8 @@ from typing import Annotated, Final
 
 import typer
 
+from app.cli.errors import AsJson, Code, fail
+
 Data = Annotated[Path | None, typer.Option("--data", help="Data directory (STILLHOUSE_DATA_DIR).")]
 Host = Annotated[str | None, typer.Option(help="Address to listen at (STILLHOUSE_HOST).")]
 Port = Annotated[int | None, typer.Option(help="Port to listen at; 0 takes any (STILLHOUSE_PORT).")]
@@ -26,12 +28,11 @@ def needs_server() -> Iterator[None]:
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] in _OWN:
             raise
-        typer.echo(
-            f"stillhouse: expected the packages of the service, found no {missing.name}: "
+        fail(
+            f"expected the packages of the service, found no {missing.name}: "
             "pip install 'stillhouse[server]', or 'stillhouse[worker]' for a machine that also trains",
-            err=True,
+            Code.REFUSED,
         )
-        raise typer.Exit(1) from None
 
 
 def serve(
@@ -69,45 +70,50 @@ def worker(
 def migrate(
     data: Data = None,
     check: Annotated[bool, typer.Option("--check", help="Change nothing: check the migrations.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Migrate the database. With --check, compare migrations and row classes on a fresh database."""
     with needs_server():
         from app.cli.local import actions
-    actions.migrate(data, check=check)
+    actions.migrate(data, check=check, as_json=as_json)
 
 
 def gc(
     data: Data = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Delete nothing: list what would be deleted.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Delete what is no longer needed. The running service does the same regularly; safe beside it."""
     with needs_server():
         from app.cli.local import actions
-    actions.gc(data, dry_run=dry_run)
+    actions.gc(data, dry_run=dry_run, as_json=as_json)
 
 
 @keys.command("create")
-def create_key(name: Annotated[str, typer.Argument(help="Name of its owner.")], data: Data = None) -> None:
+def create_key(
+    name: Annotated[str, typer.Argument(help="Name of its owner.")], data: Data = None, as_json: AsJson = False
+) -> None:
     """Create a key and print it. It is not shown again."""
     with needs_server():
         from app.cli.local import actions
-    actions.create_key(name, data)
+    actions.create_key(name, data, as_json=as_json)
 
 
 @keys.command("list")
-def list_keys(data: Data = None) -> None:
+def list_keys(data: Data = None, as_json: AsJson = False) -> None:
     """List all keys: id, prefix, created, last used, state, name."""
     with needs_server():
         from app.cli.local import actions
-    actions.list_keys(data)
+    actions.list_keys(data, as_json=as_json)
 
 
 @keys.command("revoke")
 def revoke_key(
     identity: Annotated[str, typer.Argument(help="Its id or prefix.")],
     data: Data = None,
+    as_json: AsJson = False,
 ) -> None:
     """Revoke a key, permanently: requests with it are refused at once, and its streams, long polls and uploads end."""
     with needs_server():
         from app.cli.local import actions
-    actions.revoke_key(identity, data)
+    actions.revoke_key(identity, data, as_json=as_json)

@@ -4,7 +4,9 @@ from typing import Annotated
 
 import typer
 
-from app.cli.remote.running import AsJson, Code, connected, fail, show
+from app.cli.errors import AsJson, Code, fail
+from app.cli.output import show
+from app.cli.remote.running import connected
 from app.cli.remote.watching import JobId
 
 

@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from app.cli.remote.running import Code, fail
+from app.cli.errors import Code, fail
 
 
 def read_document(path: Path) -> dict[str, Any]:

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.remote.running import AsJson, connected, print_json
+from app.cli.errors import AsJson
+from app.cli.output import print_json
+from app.cli.remote.running import connected
 from app.cli.remote.tables import ago, size, table
 
 if TYPE_CHECKING:  # they are imported when a command runs

@@ -5,7 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.remote.running import AsJson, Code, connected, fail, print_json
+from app.cli.errors import AsJson, Code, fail
+from app.cli.output import print_json
+from app.cli.remote.running import connected
 
 
 def login(

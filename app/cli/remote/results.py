@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.errors import AsJson, Code, fail
+from app.cli.output import print_json, show
 from app.cli.remote.completion import complete_model
 from app.cli.remote.documents import write_text
-from app.cli.remote.running import AsJson, Code, connected, fail, print_json, show
+from app.cli.remote.running import connected
 from app.cli.remote.tables import size, table
 from app.cli.remote.watching import JobId
 

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli.errors import AsJson
+from app.cli.output import note, show
 from app.cli.remote.documents import read_document
-from app.cli.remote.running import AsJson, connected, note, show
+from app.cli.remote.running import connected
 from app.cli.remote.watching import wait as wait_for
 
 if TYPE_CHECKING:  # it is imported when a command runs

@@ -5,8 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
+from app.cli.errors import AsJson
+from app.cli.output import show
 from app.cli.remote.documents import read_document
-from app.cli.remote.running import MANY_RETRIES, AsJson, connected, show
+from app.cli.remote.running import MANY_RETRIES, connected
 
 upload = typer.Typer(no_args_is_help=True, help="Upload a dataset or a model, and wait until it is ready.")
 Manifest = Annotated[Path | None, typer.Option(help="The manifest, in JSON, YAML or TOML; `-` is stdin.")]

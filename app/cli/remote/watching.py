@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.errors import AsJson, Code
+from app.cli.output import note, print_json, show
 from app.cli.remote.completion import complete_job
-from app.cli.remote.running import AsJson, Code, connected, note, print_json, show
+from app.cli.remote.running import connected
 
 if TYPE_CHECKING:  # they are imported when a command runs
     from stillhouse import Event, Job

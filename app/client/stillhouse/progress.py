@@ -54,7 +54,7 @@ def transfer_bar(what: str, total: int | None, *, shown: bool) -> Iterator[Bar]:
         return
     from tqdm.auto import tqdm
 
-    with tqdm(desc=what, total=total, unit="B", unit_scale=True, unit_divisor=1024, leave=False) as bar:
+    with tqdm(desc=what, total=total, unit="B", unit_scale=True, leave=False) as bar:
         yield _TransferBar(bar)
 
 

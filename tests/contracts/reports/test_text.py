@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import pytest
+
+from app.contracts.reports.document.numbers import size
 from app.contracts.reports.document.text import render
 from app.contracts.reports.report import (
     ClassFigures,
@@ -153,3 +156,20 @@ def test_robustness_is_a_line_a_corruption() -> None:
         "shift                             0.9 / 0.9 / 0.9     0.8 / 0.7 / -",
         "gaussian_noise                    0.9 / 0.9 / 0.9  0.9 / 0.85 / 0.8",
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (None, "-"),
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1 kB"),
+        (25_480, "25.5 kB"),
+        (999_999, "1 MB"),
+        (115_000_000, "115 MB"),
+        (3.2e18, "3.2e+03 PB"),
+    ],
+)
+def test_sizes_are_decimal_with_three_digits(value: float | None, words: str) -> None:
+    assert size(value) == words

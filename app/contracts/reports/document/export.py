@@ -5,7 +5,7 @@ from typing import Any
 
 from app.contracts.reports.confidence import level_text
 from app.contracts.reports.document.blocks import Line, Section, Table
-from app.contracts.reports.document.numbers import count, figure
+from app.contracts.reports.document.numbers import figure, size
 
 
 def export_headline(report: Mapping[str, Any]) -> str:
@@ -34,7 +34,7 @@ def export_sections(report: Mapping[str, Any]) -> list[Section]:
     rows = tuple((task, name, figure(value)) for task, metrics in tasks.items() for name, value in metrics.items())
     notes = [Line(f"not measured, {what}: {why}") for what, why in report.get("not_measured", {}).items()]
     found = [
-        Section("Size", (Line(f"{count(party.get('bytes'))} bytes"),)),
+        Section("Size", (Line(size(party.get("bytes"))),)),
         Section("Metrics on test rows", (Table(("task", "metric", "value"), rows),) if rows else ()),
         Section("Notes", tuple(notes)),
     ]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.contracts.reports.document.blocks import Line, Section, Table
-from app.contracts.reports.document.numbers import DASH, count, figure
+from app.contracts.reports.document.numbers import DASH, count, figure, size
 
 _MEMORY = ("rows", "teachers", "soft_targets", "parameters", "gradients", "optimizer", "best", "activations", "total")
 _SECONDS = ("loading", "teaching", "teaching_by_epoch", "step", "validation", "training", "total")
@@ -46,7 +46,7 @@ def preflight_sections(report: Mapping[str, Any]) -> list[Section]:
         Section("What would fail", failures),
         Section("Teachers", (Table(("teacher", "task", "rows", "accuracy", "state"), teachers),) if teachers else ()),
         Section("Stages", (Table(("stage", "networks", "runs", "steps", "time"), stages),) if stages else ()),
-        Section("Memory", (Table(("", "bytes"), memory),)),
+        Section("Memory", (Table(("", "size"), memory),)),
         Section("Time", (Table(("", "time"), seconds),)),
         Section("Warnings", warnings),
     ]
@@ -57,16 +57,6 @@ def _state(teacher: Mapping[str, Any]) -> str:
     if teacher.get("problem"):
         return str(teacher["problem"])
     return "no better than chance" if teacher.get("at_chance") else "usable"
-
-
-def size(value: float | None) -> str:
-    """Bytes, short."""
-    if value is None:
-        return DASH
-    for factor, unit in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
-        if value >= factor:
-            return f"{value / factor:.3g} {unit}"
-    return f"{value:.0f} bytes"
 
 
 def _duration(seconds: float | None) -> str:

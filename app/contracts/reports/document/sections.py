@@ -9,7 +9,7 @@ from app.contracts.reports.document.baselines import baselines_sections
 from app.contracts.reports.document.blocks import Block, Line, Section, Table
 from app.contracts.reports.document.export import export_sections
 from app.contracts.reports.document.headline import QUALITY
-from app.contracts.reports.document.numbers import DASH, count, figure, signed
+from app.contracts.reports.document.numbers import DASH, count, figure, signed, size
 from app.contracts.reports.document.parties import parties_of
 from app.contracts.reports.document.preflight import preflight_sections
 from app.contracts.reports.document.relation import relation_sections
@@ -42,7 +42,7 @@ def _costs(report: Mapping[str, Any]) -> list[Section]:
     parties = parties_of(report)
     rows = [
         ["parameters", *(count(party.get("parameters")) for _, party in parties)],
-        ["bytes", *(count(party.get("bytes")) for _, party in parties)],
+        ["size", *(size(party.get("bytes")) for _, party in parties)],
         ["flops a row", *(count(party.get("flops")) for _, party in parties)],
     ]
     sizes = sorted({size for _, party in parties for size in party.get("latency", {})}, key=int)

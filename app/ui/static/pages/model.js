@@ -1,38 +1,20 @@
 // @ts-check
 // One model.
-import { address, ApiError, get, send } from "../lib/api.js";
-import { copy, el, fill, rich, toast } from "../lib/dom.js";
-import { bytes, count, timeOf } from "../lib/format.js";
-import { poll } from "../lib/live.js";
-import { keep, linkTo } from "../lib/names.js";
-import { go, href, title as setTitle } from "../lib/router.js";
+import { address, ApiError, get } from "../lib/api.js";
+import { el, fill } from "../lib/dom.js";
+import { count } from "../lib/format.js";
+import { linkTo } from "../lib/names.js";
+import { href, title as setTitle } from "../lib/router.js";
 import { asJson, datasetsOf, networkText, teachersOf } from "../lib/specs.js";
-import { facts, note, pageHead, plainTable, section, showError, stateBadge, warning } from "../parts/bits.js";
-import { confirm } from "../parts/dialogs.js";
+import { facts, pageHead, plainTable, section, stateBadge, warning } from "../parts/bits.js";
 import { tryIt } from "../parts/tryit.js";
+import { deleteButton, factsOfUpload, filesOf, inspectionOf, showUpload } from "../parts/uploads.js";
 
 export const title = "Model";
 
 /** @param {import("../lib/router.js").Place} place */
-export function show({ main, id, signal }) {
-  let shown = "";
-  poll(
-    async (within) => {
-      const model = await get(`v1/models/${encodeURIComponent(id)}`, {}, within);
-      keep(model.id, model.name, model.state);
-      const key = JSON.stringify(model);
-      if (key !== shown) {
-        shown = key;
-        await draw(main, model, signal);
-      }
-      return model.state === "verifying" ? undefined : false;
-    },
-    {
-      signal,
-      onError: (error) =>
-        showError(main, error, error.status === 404 ? "This model is not there" : "This model cannot be shown"),
-    },
-  );
+export function show(place) {
+  showUpload("model", place, (model) => draw(place.main, model, place.signal));
 }
 
 /** @param {HTMLElement} main @param {any} model @param {AbortSignal} signal */
@@ -52,10 +34,10 @@ async function draw(main, model, signal) {
       ],
       [
         isReady ? el("a", { class: "button", href: href("new", { teacher: model.id }) }, "Distil it") : null,
-        el("button", { type: "button", class: "danger", onclick: () => remove(model) }, "Delete"),
+        deleteButton("model", model),
       ],
     ),
-    rejectionOf(model),
+    inspectionOf(model),
     el(
       "div",
       { class: "columns" },
@@ -90,19 +72,11 @@ async function draw(main, model, signal) {
             ["Format", model.format],
             ["Row shape", model.input_shape?.join(" × ")],
             ["Licence", model.licence ?? "not stated"],
-            ["Created", timeOf(model.created_at)],
-            ...Object.entries(model.metadata).map(([name, value]) => /** @type {[string, any]} */ ([name, value])),
-            [
-              "Id",
-              [
-                el("code", null, model.id),
-                el("button", { type: "button", class: "plain", onclick: () => copy(model.id, "the id") }, "Copy"),
-              ],
-            ],
+            ...factsOfUpload(model),
           ]),
         ),
         section("Where it comes from", lineage),
-        section("Files", filesOf(model)),
+        section("Files", filesOf(model, roleOf)),
         isReady ? section("Downloads", downloadsOf(model)) : null,
       ),
     ),
@@ -117,26 +91,6 @@ async function draw(main, model, signal) {
         signal,
       }),
     );
-}
-
-/** @param {any} model */
-function rejectionOf({ state, rejection }) {
-  if (state === "verifying")
-    return note(
-      "plain",
-      el("p", null, "The upload is being inspected. This page shows the result as soon as it is there."),
-    );
-  if (!rejection) return null;
-  return note(
-    "bad",
-    el("p", null, el("strong", null, "The upload was rejected. "), ...rich(rejection.message)),
-    el("p", null, el("code", null, rejection.code)),
-    el(
-      "p",
-      null,
-      "Send a better manifest by PATCH within 24 hours, and the same file is inspected again; or upload another file.",
-    ),
-  );
 }
 
 /** @param {HTMLElement} place @param {any} model @param {AbortSignal} signal @returns {Promise<any>} The job that made it. */
@@ -221,30 +175,9 @@ function inputsOf(model) {
   return plainTable("Inputs of a row", ["Name", "Kind", "Shape", "Columns"], rows, { isHidden: true });
 }
 
-/** @param {any} model @returns {HTMLElement} */
-function filesOf(model) {
-  return el(
-    "ul",
-    { class: "plain" },
-    ...model.files.map((/** @type {any} */ file) =>
-      el(
-        "li",
-        null,
-        `${file.name}, ${bytes(file.bytes)} `,
-        el("span", { class: "tag" }, file.role.replaceAll("_", " ")),
-        el(
-          "div",
-          null,
-          el(
-            "small",
-            { class: "soft" },
-            "SHA-256 ",
-            el("code", { title: file.sha256 }, `${file.sha256.slice(0, 12)}…`),
-          ),
-        ),
-      ),
-    ),
-  );
+/** @param {any} file */
+function roleOf(file) {
+  return [" ", el("span", { class: "tag" }, file.role.replaceAll("_", " "))];
 }
 
 /** @param {any} model @returns {HTMLElement} */
@@ -271,22 +204,5 @@ function downloadsOf(model) {
     has("int8") ? link("ONNX, int8", `${base}/weights`, { format: "int8" }, "int8.onnx") : null,
     has("fp16") ? link("ONNX, fp16", `${base}/weights`, { format: "fp16" }, "fp16.onnx") : null,
     model.format === "onnx" ? null : link("Bundle", `${base}/bundle`, { wait: 60 }, "zip"),
-  );
-}
-
-/** @param {any} model */
-function remove(model) {
-  confirm(
-    {
-      title: `Delete ${model.name}?`,
-      action: "Delete",
-      isDangerous: true,
-      text: "Its files are deleted and cannot be brought back. Jobs that have not ended and need it keep it: the service then refuses.",
-    },
-    async () => {
-      await send("DELETE", `v1/models/${encodeURIComponent(model.id)}`);
-      toast("The model was deleted");
-      go(href("models"));
-    },
   );
 }

@@ -1,6 +1,8 @@
 """Errors of commands: one message on stderr, and an exit code."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
@@ -24,6 +26,9 @@ _FULL: Final = 507
 """HTTP status of a service that is there, and whose storage is full."""
 
 
+JSON_OPTION: Final = "--json"
+
+
 class _Form:
     """How this process prints errors: `--json` says it, before the command runs."""
 
@@ -37,8 +42,23 @@ def _remember(as_json: bool) -> bool:
 
 AsJson = Annotated[
     bool,
-    typer.Option("--json", help="Print JSON on stdout and nothing else, errors on stderr.", callback=_remember),
+    typer.Option(JSON_OPTION, help="Print JSON on stdout and nothing else, errors on stderr.", callback=_remember),
 ]
+
+
+@contextmanager
+def wrong_arguments_as_json() -> Iterator[None]:
+    """Around the reading of arguments, of which `--json` may come after the wrong one: its errors as JSON."""
+    _Form.as_json = True
+    try:
+        yield
+    except typer.Abort:
+        fail("the command was ended at a prompt", Code.USAGE)
+    except Exception as error:
+        described = getattr(error, "format_message", None)
+        if described is None:  # Typer's class of errors about arguments has no public name
+            raise
+        fail(described(), Code.USAGE)
 
 
 def fail(message: object, code: Code) -> NoReturn:
