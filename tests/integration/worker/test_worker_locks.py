@@ -2,8 +2,12 @@
 
 import signal
 
+import pytest
+
+from app.db.errors import DatabaseUnavailable
 from tests.integration.worker.harness import WorkerHarness, eventually
 from workers.runtime import locks
+from workers.runtime.supervisor.ending import Ending
 
 
 async def test_the_lock_of_a_dead_supervisor_is_removed_though_it_held_no_job(harness: WorkerHarness) -> None:
@@ -19,3 +23,23 @@ async def test_the_lock_of_a_dead_supervisor_is_removed_though_it_held_no_job(ha
     harness.process()
     await eventually(lambda: owned(1))
     assert harness.paths.owner_locks() != [of_the_dead]
+
+
+async def test_a_job_that_a_worker_could_not_give_back_waits_for_no_lease(
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.lease(3600)
+
+    async def unavailable(_: Ending) -> None:
+        raise DatabaseUnavailable("it is restarted at the same time")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Ending, "given_back", unavailable)
+        async with harness.supervising():
+            job = await harness.submit("work", hold=1)
+            await harness.stepping(job)
+    (lock,) = harness.paths.owner_locks()
+    assert locks.is_free(lock)
+    async with harness.supervising():
+        await harness.began(job, attempt=2)
+    assert harness.paths.owner_locks() == []

@@ -121,12 +121,15 @@ class Supervisor:
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
+            holds_nothing = False
             with suppress(DatabaseUnavailable):
                 await presence.leave(self._database, self.owner)
+                holds_nothing = self.owner not in await self._ledger.owners()
             for pool in (self.children, *self._children_by_extra.values()):
                 pool.close()
             os.close(owned)
-            self._paths.owner_lock(self.owner).unlink(missing_ok=True)
+            if holds_nothing:  # else the free lock is what tells other workers to release its jobs now
+                self._paths.owner_lock(self.owner).unlink(missing_ok=True)
 
     def drain(self, *, now: bool = False) -> None:
         """Stop claiming, and have the children checkpoint within `drain_seconds`, or kill them `now`.
