@@ -29,6 +29,7 @@ class Gateway:
         certificate, key = (None, None) if files is None else files
         config = uvicorn.Config(
             self._serve,
+            interface="asgi3",
             log_level="critical",
             lifespan="off",
             ssl_certfile=certificate,

@@ -23,7 +23,8 @@ job = client.jobs.train(client.datasets.upload(clouds(), name="of a notebook"), 
 def test_a_notebook_shows_bars_and_reports(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STILLHOUSE_URL", service.url)
     monkeypatch.setenv("STILLHOUSE_KEY", service.key)
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(each) for each in CELLS])
+    cells = [nbformat.v4.new_code_cell(each) for each in CELLS]  # type: ignore[no-untyped-call]  # it has no types
+    notebook = nbformat.v4.new_notebook(cells=cells)  # type: ignore[no-untyped-call]  # it has no types
     nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
     bar, report = (cell.outputs for cell in notebook.cells[1:])
     assert "application/vnd.jupyter.widget-view+json" in bar[0].data
