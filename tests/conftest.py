@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -22,6 +23,12 @@ from tests.databases import (
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Fork servers import entry modules of the tests, and with `python -P` not from the working directory.
 os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
+
+
+def pytest_configure() -> None:
+    """Commands that are interrupted inherit it: a shell ignores SIGINT for what it starts in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

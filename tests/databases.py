@@ -57,6 +57,7 @@ def _trust_the_machine(server: str) -> None:
     """Files need not reach the disk: a commit survives the death of every process, and no test ends the machine."""
     with psycopg.connect(_admin(server), autocommit=True) as connection:
         connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("ALTER SYSTEM SET full_page_writes = off")
         connection.execute("SELECT pg_reload_conf()")
 
 
@@ -74,7 +75,8 @@ def migrated_postgresql(server: str) -> AbstractContextManager[str]:
 def _created(server: str, template: str) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex[:16]}"
     with psycopg.connect(_admin(server), autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'.encode())
+        # By copies of files instead of records of their blocks: a fifteenth of the time.
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY = FILE_COPY'.encode())
     try:
         yield _url(server, name)
     finally:

@@ -30,6 +30,7 @@ class Gateway:
         config = uvicorn.Config(
             self._serve,
             interface="asgi3",
+            log_config=None,  # else it takes over the loggers of this process
             log_level="critical",
             lifespan="off",
             ssl_certfile=certificate,
