@@ -81,7 +81,6 @@ class StoredJob(NamedTuple):
     finished_at: datetime | None
     labels: str
     queue_rank: int
-    last_seq: int
     verdict: str | None
 
     @property

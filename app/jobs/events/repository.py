@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Integer, bindparam, func, select
 from app.contracts.wire.events import EventType
 from app.db.engine import Database
 from app.db.reads import Query, padded
-from app.db.rows import EventRow
+from app.db.rows import EventRow, JobRow
 
 
 class StoredEvent(NamedTuple):
@@ -22,7 +22,14 @@ class StoredEvent(NamedTuple):
     data: dict[str, Any]
 
 
+_LAST: Final[Query[tuple[int]]] = Query(tuple, select(JobRow.last_seq).where(JobRow.id == bindparam("job_id")))
 _COLUMNS: Final = [getattr(EventRow, name) for name in StoredEvent._fields]
+
+
+async def last(database: Database, job_id: str) -> int:
+    """The number of the newest event; 0 for a job that is gone."""
+    found = await database.fetch(_LAST, job_id=job_id)
+    return found[0][0] if found else 0
 
 
 async def events_after(

@@ -53,7 +53,7 @@ async def server_sent(
         while True:
             try:
                 await wait.require_key()
-                row, new = await _read(services, caller, job_id, seq, types)
+                row, new, last = await _read(services, caller, job_id, seq, types)
             except DatabaseUnavailable as error:  # the response has started, so it can only wait
                 if services.closing.is_set():
                     return
@@ -69,7 +69,7 @@ async def server_sent(
                 yield _frame(_view(event))
             if len(new) == _PAGE:
                 continue
-            seq = max(seq, row.last_seq)  # events of other types are not read again
+            seq = max(seq, last)
             if row.state in TERMINAL or services.closing.is_set():
                 return
             if not await wait.changed(KEEP_ALIVE_SECONDS):
@@ -103,10 +103,13 @@ async def _nothing() -> AsyncIterator[bytes]:
 
 async def _read(
     services: Services, caller: Caller, job_id: str, seq: int, types: Sequence[EventType]
-) -> tuple[StoredJob, Sequence[StoredEvent]]:
-    """The job first, then its events: once a job has ended, all its events are written."""
+) -> tuple[StoredJob, Sequence[StoredEvent], int]:
+    """The job first, then its events: once a job has ended, all its events are written. And up to which number they are
+    read, so that events of other types are not read again.
+    """
     row = await service.get(services, caller, job_id)
-    return row, await repository.events_after(services.database, job_id, seq, _PAGE, types)
+    last = await repository.last(services.database, job_id) if types else seq
+    return row, await repository.events_after(services.database, job_id, seq, _PAGE, types), last
 
 
 def _frame(event: JobEvent) -> bytes:

@@ -47,7 +47,7 @@ def test_the_dashboard_in_chromium(tmp_path: Path) -> None:
         engine = create_engine(url, poolclass=NullPool)
         with engine.begin() as connection:
             connection.execute(update(JobRow).where(JobRow.id == job).values(state=JobState.RUNNING))
-            last = connection.scalar(select(JobRow.last_seq).where(JobRow.id == job))
+            last = connection.scalars(select(JobRow.last_seq).where(JobRow.id == job)).one()
             connection.execute(insert(EventRow), [_event(job, last + n, n) for n in range(1, EVENTS + 1)])
             connection.execute(update(JobRow).where(JobRow.id == job).values(last_seq=last + EVENTS))
             for place in range(SERIES):
