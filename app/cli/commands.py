@@ -21,8 +21,8 @@ os.environ.setdefault("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
 _HELP: Final = """Distil big models into small ones: run the service on this machine, or talk to one.
 
 Commands for a service take its URL and a key from STILLHOUSE_URL and STILLHOUSE_KEY, or else from `stillhouse login`.
-With --json a command prints JSON on stdout and nothing else; progress goes to stderr, and an error is its last line, as
-{"error": {"code": …, "detail": …}}. All have it but serve, api and worker, which run until they are stopped.
+With --json a command prints JSON on stdout and nothing else, a list as an object a line; progress goes to stderr, and
+an error is its last line, as {"error": {"code": …, "detail": …}}. All commands have it but serve, api and worker.
 
 Exit codes: 0 done; 1 refused by the service, or the upload or job failed; 2 wrong arguments or files; 3 the service
 cannot be reached; 4 not signed in, or a key that is not valid; 130 interrupted.

@@ -42,7 +42,11 @@ def _remember(as_json: bool) -> bool:
 
 AsJson = Annotated[
     bool,
-    typer.Option(JSON_OPTION, help="Print JSON on stdout and nothing else, errors on stderr.", callback=_remember),
+    typer.Option(
+        JSON_OPTION,
+        help="Print JSON on stdout and nothing else (of a list an object a line).",
+        callback=_remember,
+    ),
 ]
 
 

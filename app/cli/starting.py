@@ -55,9 +55,14 @@ def prepare(settings: Settings) -> None:
 
 def require_database(settings: Settings) -> None:
     """Raises Unusable where the embedded database does not exist, and UnsupportedDatabase."""
-    dialect, url = parse(settings.database)
-    if dialect == "sqlite" and not Path(url.database or "").is_file():
+    if not has_database(settings):
         raise Unusable(
-            f"expected the database of a service, found none at {url.database}: name the folder of its data by --data "
-            f"or {_PREFIX}DATA_DIR"
+            f"expected the database of a service, found none at {parse(settings.database)[1].database}: name the "
+            f"folder of its data by --data or {_PREFIX}DATA_DIR"
         )
+
+
+def has_database(settings: Settings) -> bool:
+    """Whether the embedded database exists; True for another one. Raises UnsupportedDatabase."""
+    dialect, url = parse(settings.database)
+    return dialect != "sqlite" or Path(url.database or "").is_file()

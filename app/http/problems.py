@@ -1,6 +1,7 @@
 """Errors as application/problem+json, with a request id that is also in the log."""
 
 import asyncio
+import json
 import logging
 from collections.abc import Mapping
 from typing import Final
@@ -24,6 +25,7 @@ from app.storage.errors import TooLarge as StoredTooLarge
 
 MEDIA_TYPE: Final = "application/problem+json"
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_LONGEST_FOUND: Final = 80
 _log = logging.getLogger(__name__)
 
 
@@ -114,10 +116,13 @@ async def _bad_parameters(request: Request, error: Exception) -> Response:
     """FastAPI validates paths, queries and headers only; bodies are validated by `app.http.validation`."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    where, name = first["loc"][0], first["loc"][-1]
-    message = str(first["msg"]).replace("Input should be", "expected")
-    detail = f"{where} parameter `{name}`: {message}"
-    return answer(request, BadRequest("invalid_parameter", detail))
+    where, name, *place = first["loc"]
+    expected = str(first["msg"]).partition(", unable to parse")[0]
+    for words, plain in (("Input should be", "expected"), ("String should match pattern", "expected text as")):
+        expected = expected.replace(words, plain)
+    found = "" if first["type"] == "missing" else f", found {json.dumps(first['input'], default=str)[:_LONGEST_FOUND]}"
+    repeat = ": repeat the parameter for several" if place else ""
+    return answer(request, BadRequest("invalid_parameter", f"{where} parameter `{name}`: {expected}{found}{repeat}"))
 
 
 async def _database_unavailable(request: Request, error: Exception) -> Response:

@@ -20,7 +20,7 @@ from app.cli.errors import Code, fail
 from app.cli.gc import collect_garbage
 from app.cli.output import note, print_json, show
 from app.cli.server import AlreadyServed, CannotListen, bound_socket, serve, sole_server
-from app.cli.starting import Unusable, prepare, require_database, warnings
+from app.cli.starting import Unusable, has_database, prepare, require_database, warnings
 from app.cli.worker_process import WorkerProcess, worker_command, worker_environment
 from app.db import migrate as migrations
 from app.db.engine import open_database
@@ -176,6 +176,8 @@ def _with_database(data: Path | None, work: Callable[[AsyncSession], Awaitable[T
             await database.close()
 
     try:
+        if not has_database(settings):
+            note(f"stillhouse: makes a new database in {settings.data_dir}: services on other folders lack it")
         _ensure_migrated(settings)
         return asyncio.run(run())
     except (DatabaseUnavailable, UnsupportedDatabase) as error:
@@ -195,7 +197,8 @@ def list_keys(data: Path | None, *, as_json: bool) -> None:
     """List all keys: id, prefix, created, last used, state, name."""
     rows = _with_database(data, repository.all_keys)
     if as_json:
-        print_json([_document(row) for row in rows])
+        for row in rows:
+            print_json(_document(row))
         return
     for row in rows:
         used = _moment(row.last_used_at) or "never used"
@@ -217,5 +220,5 @@ def revoke_key(identity: str, data: Path | None, *, as_json: bool) -> None:
     """Revoke a key, permanently: requests with it are refused at once, and its streams, long polls and uploads end."""
     count = _with_database(data, lambda session: repository.revoke(session, identity))
     if not count:
-        _fail("no active key has this id or prefix")
+        _fail(f"expected the id or prefix of an active key, found {identity}: `stillhouse keys list` shows them")
     show({"revoked": count}, f"revoked {count}", as_json=as_json)

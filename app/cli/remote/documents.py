@@ -18,8 +18,11 @@ def read_document(path: Path) -> dict[str, Any]:
         found = _parsed(content.decode("utf-8-sig"), path.suffix.lower())
     except RecursionError:
         fail(f"expected JSON, YAML or TOML in {path}, found it nested too deep: write fewer levels", Code.USAGE)
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         fail(f"expected a file that can be read, found: {error}: check its path", Code.USAGE)
+    except UnicodeDecodeError as error:
+        wrong = f"the byte {error.object[error.start]:#04x} at {error.start}"
+        fail(f"expected JSON, YAML or TOML as UTF-8 in {path}, found {wrong}: name another file", Code.USAGE)
     except ValueError as error:
         fail(f"expected JSON, YAML or TOML in {path}, found: {error}: correct the file", Code.USAGE)
     if not isinstance(found, dict):

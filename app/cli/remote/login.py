@@ -24,6 +24,8 @@ def login(
     from stillhouse.errors import NotSignedIn
     from stillhouse.settings import KEY_VARIABLE, Login, checked_key, checked_url, store_login
 
+    if as_json and not (url and key_file):
+        fail("expected --url and --key-file beside --json, found one of them or none: prompts are no JSON", Code.USAGE)
     try:
         chosen = checked_url(url or _asked("URL", "--url", default="http://127.0.0.1:8000"))
         key = key_file.read() if key_file is not None else _asked("Key", "--key-file", hide_input=True)

@@ -53,6 +53,8 @@ def report(
     """Print the report of a job that has succeeded, or write it to a file."""
     if output is not None and str(output) == "-":
         output = None
+    if as_json and form in (ReportFormat.HTML, ReportFormat.MARKDOWN):
+        fail(f"expected --format or --json, found both: leave out --json for {form.value}", Code.USAGE)
     with connected() as client:
         found = client.jobs.get(job)
         if as_json or form is ReportFormat.JSON:

@@ -76,7 +76,7 @@ def logs(
 
 
 _WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
-    "state": lambda data: str(data.get("state")) + (f": {data['message']}" if data.get("message") else ""),
+    "state": lambda data: str(data.get("state")) + _reason(data.get("error")),
     "phase": lambda data: str(data.get("phase")),
     "progress": lambda data: (
         f"{data.get('percent', 0.0):.0f} %, epoch {data.get('epoch')}/{data.get('epochs')}, step {data.get('step')}"
@@ -84,6 +84,10 @@ _WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "checkpoint": lambda data: f"after step {data.get('step')}",
     "warning": lambda data: f"{data.get('code')}: {data.get('message')}",
 }
+
+
+def _reason(error: Mapping[str, Any] | None) -> str:
+    return f", {error.get('code')}: {error.get('message')}" if error else ""
 
 
 def line_of(event: "Event") -> str:

@@ -154,7 +154,9 @@ def test_a_page_with_everything_is_at_most_400_kb_and_says_what_it_leaves_out() 
 
 
 def test_a_preflight_says_first_whether_the_job_would_run() -> None:
-    runs = "The job would run in about 1 h 1 min, with about 3.22 GB of memory: 900 optimizer steps. Nothing was trained."
+    runs = (
+        "The job would run in about 1 h 1 min, with about 3.22 GB of memory: 900 optimizer steps. Nothing was trained."
+    )
     assert headline(preflight()) == runs
     failing = preflight(would_fail=[{"code": "teacher_mismatch", "message": "the teacher has 3 classes"}])
     assert headline(failing) == "The job would fail: the teacher has 3 classes."

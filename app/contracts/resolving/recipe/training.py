@@ -173,7 +173,7 @@ class _Recipe:
         share = log(max(self._passes, 1e-9) / FEW_PASSES) / log(MANY_PASSES / FEW_PASSES)
         share = min(1.0, max(0.0, share))
         decay = float(f"{LITTLE_DECAY * (most / LITTLE_DECAY) ** share:.2g}")
-        return decay, f"each row is seen {self._passes:.3g} times: the more often, the more a network learns by heart"
+        return decay, f"each row is seen {self._passes:.3g} times: the more often, the more a network memorises"
 
     def _warmup(self) -> tuple[int, str]:
         if isinstance(self._training.schedule, CosineSchedule):

@@ -106,6 +106,14 @@ async def test_a_sample_is_no_page_and_types_are_known(any_harness: ApiHarness, 
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_parameter")
 
 
+async def test_a_type_that_there_is_not_is_named_with_those_that_there_are(harness: ApiHarness) -> None:
+    job = (await harness.submit())["id"]
+    answer = await harness.http.get(f"/v1/jobs/{job}/events?type=state&type=progres")
+    detail = answer.json()["detail"]
+    assert detail.startswith("query parameter `type`: expected 'state', 'phase', 'progress', 'checkpoint' or 'warning'")
+    assert 'found "progres"' in detail
+
+
 async def test_a_sample_is_no_stream(any_harness: ApiHarness, path: str) -> None:
     answer = await any_harness.http.get(f"{path}?sample=5", headers=STREAM)
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_parameter")

@@ -122,7 +122,7 @@ def _overfitting(
     name = names[0]
     lowest, last = min(loss for _, loss in curves[name]), curves[name][-1][1]
     message = (
-        f"training rows were learned by heart by {_listed(names)}: expected that the validation loss settles, found "
+        f"training rows were memorised by {_listed(names)}: expected that the validation loss settles, found "
         f"for the {name} {last:.2f} of that of a constant answer at the last step, {lowest:.2f} before and "
         f"{trained[name]:.2f} on training rows. Use fewer steps, more `weight_decay`, `views`, a smaller network, or "
         "more rows, also without labels"
