@@ -76,8 +76,8 @@ Sample = Annotated[
     Query(
         ge=1,
         le=10_000,
-        description="Instead of pages: so many of the events at most, spread evenly, the newest among them. Neither "
-        "for a stream nor together with `limit` or `after`.",
+        description="Instead of the first page: so many of the events at most, spread evenly, the newest among them; "
+        "no more than `limit`, where that is given. Not for a stream.",
     ),
 ]
 ReportFormat = Annotated[ShownFormat, Query(alias="format", description="Format of the answer.")]
@@ -240,14 +240,14 @@ async def list_job_events(
     wanted = tuple(types or ())
     is_stream = "text/event-stream" in request.headers.get("accept", "")
     if sample is not None:
-        if is_stream or {"limit", "after"} & request.query_params.keys():
+        if is_stream:
             raise BadRequest(
                 "invalid_parameter",
-                "expected `sample` without `limit`, `after` and `Accept: text/event-stream`: a sample is neither a "
-                "page nor a stream",
+                "expected `sample` without `Accept: text/event-stream`: a stream has all events, leave out one of them",
             )
-        found = await streams.sample(services, job_id, sample, wanted)
-        return json_answer(page_of([(str(event.seq), event) for event in found], sample))
+        most = min(sample, limit) if "limit" in request.query_params else sample
+        found = await streams.sample(services, job_id, _seq(after), most, wanted)
+        return json_answer(page_of([(str(event.seq), event) for event in found], most))
     if not is_stream:
         found = await streams.events(services, job_id, _seq(after), limit + 1, wanted)
         return json_answer(page_of([(str(event.seq), event) for event in found], limit))

@@ -40,10 +40,12 @@ async def events_after(
     return await database.fetch(query, job_id=job_id, seq=seq, limit=limit, **names)
 
 
-async def sampled(database: Database, job_id: str, most: int, types: Sequence[EventType] = ()) -> list[StoredEvent]:
-    """So many events at most, spread evenly over all of these types, the newest among them."""
+async def sampled(
+    database: Database, job_id: str, seq: int, most: int, types: Sequence[EventType] = ()
+) -> list[StoredEvent]:
+    """So many events at most, spread evenly over all of these types that follow `seq`, the newest among them."""
     query = _spread(len(names := _names(types)))
-    return await database.fetch(query, job_id=job_id, most=most, **names)
+    return await database.fetch(query, job_id=job_id, seq=seq, most=most, **names)
 
 
 def _names(types: Sequence[EventType]) -> dict[str, str]:
@@ -51,7 +53,7 @@ def _names(types: Sequence[EventType]) -> dict[str, str]:
 
 
 def _of_job(types: int) -> list[ColumnElement[bool]]:
-    found = [EventRow.job_id == bindparam("job_id")]
+    found = [EventRow.job_id == bindparam("job_id"), EventRow.seq > bindparam("seq")]
     if types:
         found.append(EventRow.type.in_([bindparam(f"type_{place}") for place in range(types)]))
     return found
@@ -59,7 +61,7 @@ def _of_job(types: int) -> list[ColumnElement[bool]]:
 
 @lru_cache(maxsize=16)
 def _following(types: int) -> Query[StoredEvent]:
-    query = select(*_COLUMNS).where(*_of_job(types), EventRow.seq > bindparam("seq"))
+    query = select(*_COLUMNS).where(*_of_job(types))
     return Query(StoredEvent._make, query.order_by(EventRow.seq).limit(bindparam("limit", type_=Integer)))
 
 

@@ -31,9 +31,11 @@ async def events(
     return [_view(row) for row in await repository.events_after(services.database, job_id, seq, limit, types)]
 
 
-async def sample(services: Services, job_id: str, most: int, types: Sequence[EventType] = ()) -> list[JobEvent]:
-    """So many events at most, spread evenly over all of these types, the newest among them."""
-    return [_view(row) for row in await repository.sampled(services.database, job_id, most, types)]
+async def sample(
+    services: Services, job_id: str, seq: int, most: int, types: Sequence[EventType] = ()
+) -> list[JobEvent]:
+    """So many events at most, spread evenly over all of these types after `seq`, the newest among them."""
+    return [_view(row) for row in await repository.sampled(services.database, job_id, seq, most, types)]
 
 
 def _view(row: StoredEvent) -> JobEvent:

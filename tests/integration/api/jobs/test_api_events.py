@@ -98,12 +98,20 @@ async def test_a_sample_of_all_types_and_of_a_type_that_there_is_not(any_harness
     assert await data(any_harness, f"{path}?type=checkpoint&sample=10") == []
 
 
-@pytest.mark.parametrize(
-    "query", ["sample=5&limit=5", "sample=5&after=x", "sample=0", "type=progres", "sample=5&type="]
-)
-async def test_a_sample_is_no_page_and_types_are_known(any_harness: ApiHarness, path: str, query: str) -> None:
+@pytest.mark.parametrize("query", ["sample=0", "sample=10001", "type=progres", "sample=5&type="])
+async def test_samples_have_a_size_and_types_are_known(any_harness: ApiHarness, path: str, query: str) -> None:
     answer = await any_harness.http.get(f"{path}?{query}")
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_parameter")
+
+
+async def test_a_sample_begins_after_a_page_and_keeps_to_its_limit(any_harness: ApiHarness, path: str) -> None:
+    whole = await data(any_harness, f"{path}?type=progress")
+    page = await any_harness.get(f"{path}?type=progress&limit=12")
+    later = await data(any_harness, f"{path}?type=progress&sample=500&after={page['next']}")
+    assert later == whole[12:]
+    few = await data(any_harness, f"{path}?type=progress&sample=500&limit=3&after={page['next']}")
+    assert [event["data"]["step"] for event in few] == [18, 24, 30]
+    assert await data(any_harness, f"{path}?type=progress&sample=3&limit=200&after={page['next']}") == few
 
 
 async def test_a_type_that_there_is_not_is_named_with_those_that_there_are(harness: ApiHarness) -> None:
