@@ -21,7 +21,7 @@ _REFUSES = """
   window.fetch = (address, options) => String(address).includes("label=no")
     ? Promise.resolve(Response.json({code: "refused", detail: "refused"}, {status: 400})) : ask(address, options);
 """
-"""Refuses a filter that somebody types, as the service does with some."""
+"""Refuses one filter, as the service does with some."""
 
 
 @pytest.fixture
