@@ -19,15 +19,15 @@ job = client.jobs.train(client.datasets.upload(clouds(), name="of a notebook"), 
 )
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the libraries that run notebooks
 def test_a_notebook_shows_bars_and_reports(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STILLHOUSE_URL", service.url)
     monkeypatch.setenv("STILLHOUSE_KEY", service.key)
-    cells = [nbformat.v4.new_code_cell(each) for each in CELLS]  # type: ignore[no-untyped-call]  # it has no types
-    notebook = nbformat.v4.new_notebook(cells=cells)  # type: ignore[no-untyped-call]  # it has no types
+    cells = [nbformat.v4.new_code_cell(each) for each in CELLS]  # type: ignore[no-untyped-call]  # it is not annotated
+    notebook = nbformat.v4.new_notebook(cells=cells)  # type: ignore[no-untyped-call]  # it is not annotated
     nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
     bar, report = (cell.outputs for cell in notebook.cells[1:])
     assert "application/vnd.jupyter.widget-view+json" in bar[0].data
     assert "100%" in str(notebook.metadata.widgets)
     page = report[0].data["text/html"]
-    assert page.startswith("<!doctype html>") or "<svg" in page
+    assert page.startswith("<!doctype html>")
+    assert "<svg" in page

@@ -80,7 +80,7 @@ def test_without_a_home_nothing_is_stored(monkeypatch: pytest.MonkeyPatch) -> No
 def test_what_is_no_text_is_no_url_and_no_key() -> None:
     for url, key in ((5, "k"), (HERE, 5)):
         with pytest.raises(NotSignedIn, match=r"expected a (URL|key)"):
-            Client(url, key)  # type: ignore[arg-type]  # what is refused
+            Client(url, key)  # type: ignore[arg-type]  # types refuse it too
 
 
 def test_without_a_url_the_ways_to_give_one_are_named() -> None:

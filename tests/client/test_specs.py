@@ -81,9 +81,9 @@ def test_one_thing_where_several_may_stand_is_a_list_of_one() -> None:
 
 ODD: Any = 7
 MISPLACED: dict[str, Callable[[], object]] = {
-    "nothing": lambda: specs.identity(None),  # type: ignore[arg-type]  # what is refused
-    "swapped": lambda: specs.train({"family": "mlp"}, DATASET, None, {}),  # type: ignore[arg-type]  # likewise
-    "a dataset": lambda: specs.train("ds_1", DATASET, None, {}),  # type: ignore[arg-type]  # likewise
+    "nothing": lambda: specs.identity(None),  # type: ignore[arg-type]  # types refuse it too
+    "swapped": lambda: specs.train({"family": "mlp"}, DATASET, None, {}),  # type: ignore[arg-type]  # types refuse it too
+    "a dataset": lambda: specs.train("ds_1", DATASET, None, {}),  # type: ignore[arg-type]  # types refuse it too
     "a number": lambda: specs.train("ds_1", ODD, None, {}),
     "no teachers": lambda: specs.distill("ds_1", None, None, ODD, None, {}),
 }

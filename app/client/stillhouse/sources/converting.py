@@ -10,8 +10,8 @@ from stillhouse.errors import StillhouseError, Unreadable
 _OF_DATA: Final = (
     TypeError, ValueError, OverflowError, RuntimeError, AttributeError, LookupError, ArithmeticError,
 )  # fmt: skip
-"""With their subclasses: UnicodeError is a ValueError, NotImplementedError and RecursionError are RuntimeErrors, and
-errors of pyarrow are ValueErrors, TypeErrors or RuntimeErrors.
+"""With their subclasses: UnicodeError is a ValueError, NotImplementedError and RecursionError are RuntimeErrors. Errors of
+pyarrow are told by their module, since some are none of these, such as ArrowCapacityError.
 """
 _LONGEST: Final = 300
 
@@ -21,7 +21,7 @@ def reading(what: str) -> Iterator[None]:
     """Around the conversion of `what` by numpy, pandas, pyarrow or torch. Raises Unreadable with its name."""
     try:
         yield
-    except StillhouseError:
+    except (StillhouseError, MemoryError):
         raise
     except Exception as error:
         if not isinstance(error, _OF_DATA) and not type(error).__module__.startswith("pyarrow"):
