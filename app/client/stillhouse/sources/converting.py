@@ -10,8 +10,8 @@ from stillhouse.errors import StillhouseError, Unreadable
 _OF_DATA: Final = (
     TypeError, ValueError, OverflowError, RuntimeError, AttributeError, LookupError, ArithmeticError,
 )  # fmt: skip
-"""With their subclasses: UnicodeError is a ValueError, NotImplementedError and RecursionError are RuntimeErrors. Errors of
-pyarrow are told by their module, since some are none of these, such as ArrowCapacityError.
+"""With their subclasses: UnicodeError is a ValueError, NotImplementedError and RecursionError are RuntimeErrors.
+Errors of pyarrow are told by their module, since some are none of these, such as ArrowCapacityError.
 """
 _LONGEST: Final = 300
 
